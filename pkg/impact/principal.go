@@ -1,0 +1,91 @@
+package impact
+
+import "slices"
+
+// Role is what a client acts as.
+type Role string
+
+// Roles (api.md, "Who"). A buyer is not a rights holder; an administrator sees
+// no observation.
+const (
+	Anonymous         Role = ""
+	RoleOrganisation  Role = "organisation"
+	RoleBuyer         Role = "buyer"
+	RoleSteward       Role = "steward"
+	RoleAdministrator Role = "administrator"
+)
+
+// Scope opens the door of a route; the right on an organisation is another
+// matter, decided here in the domain.
+type Scope string
+
+// Scopes of this version (api.md 12).
+const (
+	ObservationsRead   Scope = "observations.read"
+	ObservationsWrite  Scope = "observations.write"
+	SubmissionsManage  Scope = "submissions.manage"
+	SubmissionsReview  Scope = "submissions.review"
+	OrganisationsRead  Scope = "organisations.read"
+	OrganisationsWrite Scope = "organisations.write"
+	AggregatesLive     Scope = "aggregates.live"
+	ReferenceManage    Scope = "reference.manage"
+	ClientsManage      Scope = "clients.manage"
+)
+
+// Principal is who calls, and what the token allows. The zero value is an
+// anonymous caller.
+type Principal struct {
+	Client       string // client id, also the subject of the token
+	Name         string
+	Role         Role
+	Organisation OrganisationID // for RoleOrganisation
+	Buyer        string         // for RoleBuyer
+	Scopes       []Scope
+}
+
+// Client is a registered application. Secrets are stored hashed only.
+type Client struct {
+	ID           string
+	Name         string
+	Role         Role
+	Organisation OrganisationID
+	Buyer        string
+	Scopes       []Scope
+	SecretHashes []string // current, and the former one while it overlaps
+	Revoked      bool
+	Version      int
+}
+
+// IsAnonymous tells that nobody is known behind the call.
+func (p Principal) IsAnonymous() bool { return p.Role == Anonymous }
+
+// Has tells that the token carries the scope.
+func (p Principal) Has(s Scope) bool { return slices.Contains(p.Scopes, s) }
+
+// Reads tells that the caller may see the observations of org: the
+// organisation itself, or a steward. Buyers and administrators may not.
+func (p Principal) Reads(org OrganisationID) bool {
+	return p.Role == RoleSteward || p.Writes(org)
+}
+
+// Writes tells that the caller may state observations for org: only the
+// organisation itself.
+func (p Principal) Writes(org OrganisationID) bool {
+	return p.Role == RoleOrganisation && org != "" && p.Organisation == org
+}
+
+// AllowedScopes is the ceiling of what a client of this role may be given
+// (api.md 12).
+func AllowedScopes(r Role) []Scope {
+	switch r {
+	case RoleOrganisation:
+		return []Scope{ObservationsRead, ObservationsWrite, SubmissionsManage, OrganisationsRead, OrganisationsWrite, AggregatesLive}
+	case RoleBuyer:
+		return []Scope{ObservationsRead, OrganisationsRead}
+	case RoleSteward:
+		return []Scope{ObservationsRead, SubmissionsReview, OrganisationsRead, AggregatesLive}
+	case RoleAdministrator:
+		return []Scope{OrganisationsRead, OrganisationsWrite, ReferenceManage, ClientsManage}
+	}
+	return nil
+}
