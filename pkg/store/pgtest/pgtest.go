@@ -1,0 +1,64 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// The cluster that all tests of this process share, started by the first that asks.
+var shared struct {
+	sync.Mutex
+	cluster   *Cluster
+	err       error
+	databases atomic.Int64
+}
+
+// Main runs the tests of a package and stops the cluster they shared: `func TestMain(m *testing.M) { pgtest.Main(m) }`.
+// It does not return. A package whose tests never ask for a database pays nothing.
+func Main(m *testing.M) {
+	code := m.Run()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.cluster != nil {
+		if err := shared.cluster.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "pgtest: stopping the cluster:", err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// DSN gives the test an empty database of its own on the shared cluster and drops it, with whatever is still connected,
+// when the test ends. Where PostgreSQL is not installed the test fails rather than being skipped: half of what the store
+// promises would go unproven.
+func DSN(t testing.TB) string {
+	t.Helper()
+	cluster, err := sharedCluster()
+	if err != nil {
+		t.Fatalf("this test needs PostgreSQL: %v", err)
+	}
+	name := fmt.Sprintf("test_%d", shared.databases.Add(1))
+	dsn, err := cluster.CreateDatabase(context.Background(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cluster.DropDatabase(context.Background(), name); err != nil {
+			t.Error(err)
+		}
+	})
+	return dsn
+}
+
+func sharedCluster() (*Cluster, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.cluster == nil && shared.err == nil {
+		shared.cluster, shared.err = Start(Options{})
+	}
+	return shared.cluster, shared.err
+}
