@@ -41,6 +41,7 @@ type Territory struct {
 	AreaKM2        Quantity
 	SIREN          string
 	PostalCodes    []string
+	Aliases        []TerritoryID // other ids accepted for it: "epci-200046977"
 	Note           string
 }
 

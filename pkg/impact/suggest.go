@@ -1,0 +1,133 @@
+package impact
+
+import (
+	"iter"
+	"strings"
+	"unicode"
+)
+
+// Suggest gives the candidate nearest to s by edit distance, accents, case and
+// punctuation set aside. It gives "" when two candidates are equally near or
+// when none is near (more than a third of the letters would change).
+func Suggest(s string, candidates iter.Seq[string]) string {
+	return nearest(s, func(yield func(string, string) bool) {
+		for c := range candidates {
+			if !yield(c, c) {
+				return
+			}
+		}
+	})
+}
+
+// nearest compares s with the first string of each pair and gives the second;
+// several texts may lead to one answer (a code and its labels).
+func nearest(s string, texts iter.Seq2[string, string]) string {
+	want := []rune(fold(s))
+	if len(want) == 0 {
+		return ""
+	}
+	best, answer, tied := max(1, len(want)/3)+1, "", false
+	var row distanceRows
+	for text, result := range texts {
+		have := []rune(fold(text))
+		if diff := len(have) - len(want); diff > best || -diff > best {
+			continue
+		}
+		switch d := row.distance(want, have); {
+		case d < best:
+			best, answer, tied = d, result, false
+		case d == best && answer != "" && result != answer:
+			tied = true
+		}
+	}
+	if tied {
+		return ""
+	}
+	return answer
+}
+
+// distanceRows holds the last three rows of the table, reused between calls.
+type distanceRows [3][]int
+
+// distance counts insertions, deletions, substitutions and swaps of neighbours.
+func (rows *distanceRows) distance(a, b []rune) int {
+	for i := range rows {
+		if cap(rows[i]) <= len(b) {
+			rows[i] = make([]int, 2*len(b)+8)
+		}
+		rows[i] = rows[i][:len(b)+1]
+	}
+	before, last, now := rows[0], rows[1], rows[2]
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		now[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				now[j] = min(now[j], before[j-2]+1)
+			}
+		}
+		before, last, now = last, now, before
+	}
+	return last[len(b)]
+}
+
+// fold writes a text without case, accents and punctuation, words separated by
+// one space: what two people would call the same word.
+func fold(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	gap := false
+	for _, r := range s {
+		if unicode.Is(unicode.Mn, r) {
+			continue
+		}
+		plain := unaccented(unicode.ToLower(r))
+		if plain == "" {
+			if !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+				gap = true
+				continue
+			}
+			plain = string(unicode.ToLower(r))
+		}
+		if gap && b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		gap = false
+		b.WriteString(plain)
+	}
+	return b.String()
+}
+
+// unaccented covers the letters of French and of its neighbours.
+func unaccented(r rune) string {
+	switch r {
+	case 'à', 'â', 'ä', 'á', 'ã', 'å':
+		return "a"
+	case 'ç':
+		return "c"
+	case 'é', 'è', 'ê', 'ë':
+		return "e"
+	case 'î', 'ï', 'í', 'ì':
+		return "i"
+	case 'ñ':
+		return "n"
+	case 'ô', 'ö', 'ó', 'ò', 'õ':
+		return "o"
+	case 'ù', 'û', 'ü', 'ú':
+		return "u"
+	case 'ÿ', 'ý':
+		return "y"
+	case 'œ':
+		return "oe"
+	case 'æ':
+		return "ae"
+	}
+	return ""
+}
