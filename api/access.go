@@ -1,0 +1,85 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// identify finds who calls and whether the route is open to them. A token that
+// does not hold is refused on public routes too: nobody is silently taken for
+// a passer-by.
+func (c *call) identify() error {
+	a := c.route.Access
+	if !a.public() || a.Personal {
+		c.w.Header().Set("Vary", "Accept, Accept-Encoding, Accept-Language, Authorization")
+	}
+	if c.route.Plain {
+		return nil // POST /oauth/token reads its own credentials
+	}
+	h := c.r.Header.Values("Authorization")
+	if len(h) == 0 {
+		if a.public() {
+			return nil
+		}
+		return c.missingToken()
+	}
+	scheme, token, _ := strings.Cut(strings.TrimSpace(h[0]), " ")
+	token = strings.TrimSpace(token)
+	if len(h) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
+		return &impact.Error{Kind: impact.Unauthenticated, Code: "invalid_token",
+			Detail: impact.Text{FR: "L'en-tête Authorization n'est pas de la forme « Bearer {jeton} ».", EN: "The Authorization header is not of the form \"Bearer {token}\"."},
+			Hint:   impact.Text{FR: "Échangez votre identifiant et votre secret contre un jeton : POST /oauth/token.", EN: "Exchange your client id and secret for a token: POST /oauth/token."}}
+	}
+	p, err := c.s.Verifier.Verify(token)
+	if err != nil {
+		return err
+	}
+	c.principal = p
+	if len(a.Scopes) == 0 {
+		return nil
+	}
+	for _, s := range a.Scopes {
+		if p.Has(s) {
+			return nil
+		}
+	}
+	var need []string
+	for _, s := range a.Scopes {
+		need = append(need, string(s))
+	}
+	fr, en := strings.Join(need, " ou "), strings.Join(need, " or ")
+	return &impact.Error{Kind: impact.Forbidden, Code: "insufficient_scope",
+		Detail: impact.Text{FR: "Ce jeton n'a pas la portée " + fr + ".", EN: "This token lacks the scope " + en + "."},
+		Hint:   impact.Text{FR: "Demandez un jeton avec cette portée, si votre client l'a : GET /v1/me montre les portées présentes.", EN: "Ask for a token with this scope, if your client has it: GET /v1/me shows the present scopes."}}
+}
+
+func (c *call) missingToken() error {
+	detail := c.route.Access.Because
+	if detail.IsZero() {
+		detail = impact.Text{FR: "Cette adresse demande un jeton d'accès.", EN: "This address needs an access token."}
+	}
+	return &impact.Error{Kind: impact.Unauthenticated, Code: "missing_token", Detail: detail,
+		Hint: impact.Text{
+			FR: "POST /oauth/token avec grant_type=client_credentials, puis l'en-tête Authorization: Bearer {access_token}.",
+			EN: "POST /oauth/token with grant_type=client_credentials, then the header Authorization: Bearer {access_token}."}}
+}
+
+// challenge is the WWW-Authenticate of a refusal (RFC 6750).
+func (c *call) challenge(e *impact.Error) string {
+	switch e.Code {
+	case "missing_token":
+		return `Bearer realm="retombees"`
+	case "invalid_token":
+		return `Bearer realm="retombees", error="invalid_token"`
+	case "insufficient_scope":
+		var s []string
+		if c.route != nil {
+			for _, x := range c.route.Access.Scopes {
+				s = append(s, string(x))
+			}
+		}
+		return `Bearer realm="retombees", error="insufficient_scope", scope="` + strings.Join(s, " ") + `"`
+	}
+	return ""
+}

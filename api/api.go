@@ -1,0 +1,112 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// Config is everything the API needs from outside. What a group of handlers
+// asks for is a small interface that stands above these handlers.
+type Config struct {
+	// PublicURL is the base of every absolute address, without a trailing
+	// slash: "https://impact.grandlyon.com". It never comes from Host.
+	PublicURL string
+	// Version of the program, shown at /version and in the landing page.
+	Version string
+	// Demo marks every landing page: the data are invented.
+	Demo bool
+	// Now is the clock, NewID makes request ids.
+	Now   func() time.Time
+	NewID func() string
+	Log   *slog.Logger
+	// CursorKey signs cursors; every replica needs the same one (16 bytes at
+	// least).
+	CursorKey []byte
+
+	Catalogue *impact.Catalogue
+	// Verifier turns an access token into its principal.
+	Verifier Verifier
+	// Issuer and Clients serve POST /oauth/token.
+	Issuer  TokenIssuer
+	Clients ClientSource
+	// Ready tells why requests cannot be served yet, nil when they can.
+	Ready func(context.Context) error
+	// Status adds what an operator wants to see to GET /v1/status.
+	Status func(context.Context) StatusReport
+
+	// OpenAPIJSON and OpenAPIYAML are the generated contract; DocsUI holds the
+	// assets of the documentation page, index.html among them.
+	OpenAPIJSON, OpenAPIYAML []byte
+	DocsUI                   fs.FS
+	// DocsPolicy is the Content-Security-Policy of the documentation page.
+	DocsPolicy string
+}
+
+// Verifier checks an access token. The error is an *impact.Error of kind
+// Unauthenticated.
+type Verifier interface {
+	Verify(token string) (impact.Principal, error)
+}
+
+// server answers the routes.
+type server struct {
+	Config
+	routes   []Route
+	static   map[string]bool // paths without parameter
+	base     *url.URL
+	openapi  document
+	openyaml document
+	damper   *damper
+}
+
+// New checks the configuration and gives the whole API as one handler.
+func New(c Config) (http.Handler, error) {
+	if c.Now == nil || c.NewID == nil || c.Log == nil {
+		return nil, errors.New("api: Now, NewID and Log are required")
+	}
+	if c.Catalogue == nil || c.Verifier == nil {
+		return nil, errors.New("api: Catalogue and Verifier are required")
+	}
+	if len(c.CursorKey) < 16 {
+		return nil, errors.New("api: CursorKey needs 16 bytes at least")
+	}
+	base, err := url.Parse(c.PublicURL)
+	if err != nil || base.Scheme == "" || base.Host == "" || base.RawQuery != "" || base.Fragment != "" {
+		return nil, fmt.Errorf("api: public URL %q is not an absolute http address", c.PublicURL)
+	}
+	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+	s := &server{Config: c, base: base, routes: Routes(), static: map[string]bool{}}
+	s.openapi, s.openyaml = newDocument(c.OpenAPIJSON), newDocument(c.OpenAPIYAML)
+	s.damper = newDamper(c.Now)
+
+	e := echo.New()
+	e.IPExtractor = echo.ExtractIPDirect()
+	e.HTTPErrorHandler = func(err error, ec echo.Context) {
+		x := callOf(ec.Request())
+		x.fail(x.routingError(err))
+	}
+	for i := range s.routes {
+		route := &s.routes[i]
+		if !strings.Contains(route.Path, ":") {
+			s.static[route.Path] = true
+		}
+		e.Add(route.Method, route.Path, func(ec echo.Context) error {
+			x := callOf(ec.Request())
+			x.route, x.echo = route, ec
+			x.serve()
+			return nil
+		})
+	}
+	return s.outer(e), nil
+}

@@ -1,0 +1,157 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// Access says who may call a route. A scope opens the door; the right on an
+// organisation is decided in the domain and in the store.
+type Access struct {
+	// Scopes: one of them is needed. Token: any valid token will do. With
+	// neither, the route is public.
+	Scopes []impact.Scope
+	Token  bool
+	// Personal is true when a public route answers differently to a caller
+	// with a token; caches are told so.
+	Personal bool
+	// Because is said to anonymous callers in place of the ordinary sentence.
+	Because impact.Text
+}
+
+var (
+	public   = Access{}
+	personal = Access{Personal: true}
+	anyToken = Access{Token: true}
+)
+
+func scope(s ...impact.Scope) Access { return Access{Scopes: s} }
+
+func (a Access) because(t impact.Text) Access { a.Because = t; return a }
+
+func (a Access) public() bool { return len(a.Scopes) == 0 && !a.Token }
+
+// Route is one line of the table: an operation of openapi.yaml and nothing
+// that openapi.yaml does not know.
+type Route struct {
+	Method, Path string
+	Access       Access
+	handle       func(*server, *call) error
+	// Params are the query parameters known to the route, separated by
+	// spaces; "disaggregation.*" accepts any name with this beginning. Paged
+	// routes also take limit and cursor.
+	Params string
+	Paged  bool
+	// MaxLimit is the largest limit of a paged route, 1,000 unless told.
+	MaxLimit int
+	// Produces lists the formats in order of preference, JSON unless told.
+	Produces []Format
+	// Consumes lists the media types of the body, application/json unless
+	// told (and merge-patch+json for PATCH). MaxBody is in bytes, 256 kB
+	// unless told.
+	Consumes []string
+	MaxBody  int64
+	// Cache is the Cache-Control of an anonymous answer, "no-store" unless told.
+	Cache string
+	// Shared allows other origins on a POST (reads are always allowed).
+	Shared bool
+	// Plain routes answer for machines beside the API (probes, tokens,
+	// assets): their errors may have another form.
+	Plain bool
+}
+
+// Cache rules of api.md 9.5.
+const (
+	cacheReference = "public, max-age=3600"
+	cacheLatest    = "public, max-age=300, stale-while-revalidate=3600"
+)
+
+// Routes is the table. Every route is an operation of openapi.yaml and the
+// reverse; HEAD and OPTIONS are served for each path and not listed.
+func Routes() []Route {
+	return []Route{
+		// Entry
+		{Method: "GET", Path: "/v1", handle: (*server).landing, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/openapi.json", handle: (*server).openapiJSON, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/v1/openapi.yaml", handle: (*server).openapiYAML, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/openapi.json", handle: (*server).openapiJSONAtRoot, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/openapi.yaml", handle: (*server).openapiYAMLAtRoot, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/docs", handle: (*server).docsPage, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/v1/docs", handle: (*server).docsPageV1, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/docs/:file", handle: (*server).docsFile, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/docs/swagger-ui/:file", handle: (*server).docsAsset, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
+		{Method: "GET", Path: "/v1/problems", handle: (*server).listProblems, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/problems/:code", handle: (*server).getProblem, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/changelog", handle: (*server).changelog, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/me", handle: (*server).me, Access: anyToken},
+		{Method: "GET", Path: "/v1/status", handle: (*server).status, Access: public},
+		{Method: "GET", Path: "/livez", handle: (*server).livez, Access: public},
+		{Method: "GET", Path: "/readyz", handle: (*server).readyz, Access: public},
+		{Method: "GET", Path: "/version", handle: (*server).version, Access: public},
+		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, Plain: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
+
+		// Reference
+
+		// Organisations, observations, submissions, questionnaires
+
+		// Aggregates
+	}
+}
+
+func (r *Route) params() []string { return strings.Fields(r.Params) }
+
+func (r *Route) produces() []Format {
+	if r.Produces == nil {
+		return []Format{FormatJSON}
+	}
+	return r.Produces
+}
+
+func (r *Route) consumes() []string {
+	switch {
+	case r.Consumes != nil:
+		return r.Consumes
+	case r.Method == "PATCH":
+		return []string{"application/merge-patch+json", "application/json"}
+	}
+	return []string{"application/json"}
+}
+
+func (r *Route) maxBody() int64 {
+	if r.MaxBody > 0 {
+		return r.MaxBody
+	}
+	return 256 << 10
+}
+
+func (r *Route) maxLimit() int {
+	if r.MaxLimit > 0 {
+		return r.MaxLimit
+	}
+	return 1000
+}
+
+// fits tells whether path is an address of the route. Segments are compared
+// as they are; a parameter takes one segment.
+func (r *Route) fits(path string) bool {
+	pattern := r.Path
+	for {
+		ps, prest, pmore := strings.Cut(pattern, "/")
+		s, rest, more := strings.Cut(path, "/")
+		if strings.HasPrefix(ps, ":") {
+			if s == "" {
+				return false
+			}
+		} else if ps != s {
+			return false
+		}
+		if pmore != more {
+			return false
+		}
+		if !more {
+			return true
+		}
+		pattern, path = prest, rest
+	}
+}
