@@ -117,3 +117,9 @@ func newFault(code FaultCode, value, fr, en, hintFR, hintEN string) *Fault {
 		Hint:   Text{FR: hintFR, EN: hintEN},
 	}
 }
+
+// at sets the place of a new fault.
+func (f *Fault) at(pointer string) *Fault {
+	f.Pointer = pointer
+	return f
+}
