@@ -2,6 +2,7 @@ package auth
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -157,6 +158,13 @@ func createKeyFile(path string) (created bool, err error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// Derive makes a 32-byte key for another use out of the signing key, one for
+// each label: replicas that share the signing key share it too. It changes when
+// the signing key does.
+func (s KeySet) Derive(label string) ([]byte, error) {
+	return hkdf.Key(sha256.New, s.keys[0].private.Seed(), nil, label, 32)
 }
 
 // verifier gives the public key of a kid, nil when it is not one of ours.

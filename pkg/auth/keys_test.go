@@ -67,6 +67,28 @@ func TestAKeyFileIsMadeOnceForAllWhoStartTogether(t *testing.T) {
 	}
 }
 
+func TestDerivedKeysDependOnTheSigningKeyAndTheLabel(t *testing.T) {
+	derive := func(k Key, label string) string {
+		set, err := NewKeySet(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := set.Derive(label)
+		if err != nil || len(b) != 32 {
+			t.Fatalf("%d bytes, %v", len(b), err)
+		}
+		return string(b)
+	}
+	a, _ := GenerateKey()
+	b, _ := GenerateKey()
+	if derive(a, "cursors") != derive(a, "cursors") {
+		t.Error("not the same twice")
+	}
+	if derive(a, "cursors") == derive(b, "cursors") || derive(a, "cursors") == derive(a, "other") {
+		t.Error("another key or another label gives the same bytes")
+	}
+}
+
 func TestKeyFilesThatCannotSignAreRefused(t *testing.T) {
 	k, err := GenerateKey()
 	if err != nil {
