@@ -1,0 +1,534 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+	"gorm.io/driver/postgres"
+	gormsqlite "gorm.io/driver/sqlite"
+	"gorm.io/gorm"
+	"modernc.org/sqlite"
+)
+
+// dialect is all that differs between the two databases. Every other file of
+// the package speaks to both at once, in SQL with $1 placeholders.
+type dialect interface {
+	open(ctx context.Context, url string) (write, read *sql.DB, err error)
+	close(write, read *sql.DB) error
+	dialector(pool gorm.ConnPool) gorm.Dialector
+	migrator(db *sql.DB, texts fs.FS) (*goose.Provider, error)
+
+	// lockCommits makes the caller the only one that takes a commit number
+	// until its transaction ends.
+	lockCommits(ctx context.Context, tx *sql.Tx) error
+	// lockDictionary does the same for new words of the dictionaries, and
+	// lockOrganisations for the facts of some organisations (keys sorted).
+	lockDictionary(ctx context.Context, tx *sql.Tx) error
+	lockOrganisations(ctx context.Context, tx *sql.Tx, keys []int32) error
+	// tryLock takes a lock by name until the transaction ends, false if
+	// another transaction has it.
+	tryLock(ctx context.Context, tx *sql.Tx, name string) (bool, error)
+
+	// snapshot begins a read-only transaction in which all statements see the
+	// same instant.
+	snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *sql.Tx, error)
+
+	// facts reads old facts of (organisation, indicator) pairs in the columns
+	// of factColumns.
+	facts(pairs []pair, columns string) (query string, args []any)
+	// insertFacts, updateFacts and insertVersions write rows sorted by key.
+	insertFacts(ctx context.Context, t *txn, rows []factRow) error
+	updateFacts(ctx context.Context, t *txn, rows []factRow) error
+	insertVersions(ctx context.Context, t *txn, rows []factRow) error
+	// eachFact streams rows of integers that end with one text (whole-table
+	// reads of the follower).
+	eachFact(ctx context.Context, conn *sql.Conn, tx *sql.Tx, query string, numbers, texts int, yield func(numbers []int64, null []bool, texts []string) error, args ...any) error
+
+	duplicate(err error) bool // a unique key is taken
+	transient(err error) bool // the same transaction may succeed when run again
+}
+
+func dialectOf(url string) (dialect, error) {
+	switch {
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		return &postgresDialect{}, nil
+	case strings.HasPrefix(url, "sqlite:"):
+		return &sqliteDialect{statements: map[statementKey]driver.Stmt{}}, nil
+	}
+	return nil, errors.New("the database URL must begin with postgres:// or sqlite:")
+}
+
+// ---- PostgreSQL
+
+// Advisory locks: one class of two-int locks for organisations, single-int
+// locks for the rest, so that no two can meet.
+const (
+	organisationLocks = 0x0726 // class of (class, organisation key)
+	commitLock        = 0x7265746f6d626501
+	dictionaryLock    = 0x7265746f6d626502
+)
+
+// copyFrom is the number of rows from which COPY beats an INSERT of arrays.
+const copyFrom = 64
+
+type postgresDialect struct{ pool *pgxpool.Pool }
+
+func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.DB, error) {
+	config, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !strings.Contains(url, "pool_max_conns") {
+		config.MaxConns = 16
+	}
+	d.pool, err = pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	db := stdlib.OpenDBFromPool(d.pool)
+	// The pool of pgx keeps idle connections, this one only hands them over.
+	db.SetMaxIdleConns(0)
+	return db, db, nil
+}
+
+func (d *postgresDialect) close(write, _ *sql.DB) error {
+	err := write.Close()
+	d.pool.Close()
+	return err
+}
+
+func (d *postgresDialect) dialector(pool gorm.ConnPool) gorm.Dialector {
+	return postgres.New(postgres.Config{Conn: pool})
+}
+
+func (d *postgresDialect) migrator(db *sql.DB, texts fs.FS) (*goose.Provider, error) {
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 120))
+	if err != nil {
+		return nil, err
+	}
+	return goose.NewProvider(goose.DialectPostgres, db, texts, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+}
+
+func (d *postgresDialect) lockCommits(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(commitLock))
+	return err
+}
+
+func (d *postgresDialect) lockDictionary(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(dictionaryLock))
+	return err
+}
+
+func (d *postgresDialect) lockOrganisations(ctx context.Context, tx *sql.Tx, keys []int32) error {
+	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::int[]) AS k`, int32(organisationLocks), keys)
+	return err
+}
+
+func (d *postgresDialect) tryLock(ctx context.Context, tx *sql.Tx, name string) (ok bool, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))`, name).Scan(&ok)
+	return ok, err
+}
+
+func (d *postgresDialect) snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *sql.Tx, error) {
+	return beginSnapshot(ctx, db, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
+}
+
+func beginSnapshot(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*sql.Conn, *sql.Tx, error) {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	tx, err := conn.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return conn, tx, nil
+}
+
+func (d *postgresDialect) facts(pairs []pair, columns string) (string, []any) {
+	organisations, indicators := make([]int32, len(pairs)), make([]int16, len(pairs))
+	for i, p := range pairs {
+		organisations[i], indicators[i] = p.organisation, p.indicator
+	}
+	return `SELECT ` + columns + ` FROM unnest($1::int[], $2::smallint[]) AS p (organisation, indicator)
+		JOIN observations AS f ON f.organisation = p.organisation AND f.indicator = p.indicator`, []any{organisations, indicators}
+}
+
+var (
+	versionNames = []string{"value", "tx", "organisation", "territory", "period_start", "period_end", "cut", "submission", "profile", "actor", "version", "indicator", "obs_status", "deleted", "details"}
+	factNames    = append(versionNames[:len(versionNames):len(versionNames)], "approved_version")
+)
+
+func (d *postgresDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) error {
+	return d.insert(ctx, t, "observations", factNames, rows)
+}
+
+func (d *postgresDialect) insertVersions(ctx context.Context, t *txn, rows []factRow) error {
+	return d.insert(ctx, t, "observation_versions", versionNames, rows)
+}
+
+func (d *postgresDialect) insert(ctx context.Context, t *txn, table string, names []string, rows []factRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if len(rows) >= copyFrom {
+		return t.conn.Raw(func(dc any) error {
+			i := -1
+			values := make([]any, len(names))
+			_, err := dc.(*stdlib.Conn).Conn().CopyFrom(ctx, pgx.Identifier{table}, names, pgx.CopyFromFunc(func() ([]any, error) {
+				if i++; i == len(rows) {
+					return nil, nil
+				}
+				r := &rows[i]
+				var value any
+				if r.value.Valid {
+					value = r.value.V
+				}
+				values = append(values[:0], value, r.tx, r.organisation, r.territory, r.start, r.end, r.cut, r.submission,
+					r.profile, r.actor, r.version, r.indicator, r.status, r.deleted, r.details)
+				if len(names) > len(values) {
+					values = append(values, r.approved)
+				}
+				return values, nil
+			}))
+			return err
+		})
+	}
+	query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::int[],
+		$7::int[], $8::int[], $9::int[], $10::int[], $11::int[], $12::smallint[], $13::smallint[], $14::smallint[], $15::text[]`
+	if len(names) == len(factNames) {
+		query += `, $16::int[]`
+	}
+	_, err := t.tx.ExecContext(ctx, query+`)`, columnsOf(rows)[:len(names)]...)
+	return err
+}
+
+func (d *postgresDialect) updateFacts(ctx context.Context, t *txn, rows []factRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	_, err := t.tx.ExecContext(ctx, `UPDATE observations AS o SET value = n.value, tx = n.tx, submission = n.submission, profile = n.profile, actor = n.actor,
+			version = n.version, obs_status = n.obs_status, deleted = n.deleted, details = n.details, approved_version = n.approved_version
+		FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::int[], $11::int[],
+			$12::smallint[], $13::smallint[], $14::smallint[], $15::text[], $16::int[]) AS n (`+strings.Join(factNames, ", ")+`)
+		WHERE o.organisation = n.organisation AND o.indicator = n.indicator AND o.territory = n.territory
+			AND o.period_start = n.period_start AND o.period_end = n.period_end AND o.cut = n.cut`, columnsOf(rows)...)
+	return err
+}
+
+// columnsOf turns rows into one array per column, in the order of factNames.
+func columnsOf(rows []factRow) []any {
+	n := len(rows)
+	values, txs, details := make([]*int64, n), make([]int64, n), make([]string, n)
+	ints := make([][]int32, 10) // organisation … version, approved_version
+	for i := range ints {
+		ints[i] = make([]int32, n)
+	}
+	smalls := [3][]int16{make([]int16, n), make([]int16, n), make([]int16, n)}
+	for i := range rows {
+		r := &rows[i]
+		if r.value.Valid {
+			values[i] = &r.value.V
+		}
+		txs[i], details[i] = r.tx, r.details
+		for c, v := range [...]int32{r.organisation, r.territory, r.start, r.end, r.cut, r.submission, r.profile, r.actor, r.version, r.approved} {
+			ints[c][i] = v
+		}
+		smalls[0][i], smalls[1][i], smalls[2][i] = r.indicator, r.status, r.deleted
+	}
+	return []any{values, txs, ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8],
+		smalls[0], smalls[1], smalls[2], details, ints[9]}
+}
+
+// eachFact reads pgx's binary rows without a detour through interfaces: this
+// is what a replica waits for when it starts.
+func (d *postgresDialect) eachFact(ctx context.Context, conn *sql.Conn, _ *sql.Tx, query string, numbers, texts int, yield func([]int64, []bool, []string) error, args ...any) error {
+	return conn.Raw(func(dc any) error {
+		rows, err := dc.(*stdlib.Conn).Conn().Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		values, null, words := make([]int64, numbers), make([]bool, numbers), make([]string, texts)
+		for rows.Next() {
+			raw := rows.RawValues()
+			for i := range numbers {
+				null[i] = raw[i] == nil
+				values[i] = bigEndian(raw[i])
+			}
+			for i := range texts {
+				words[i] = string(raw[numbers+i])
+			}
+			if err := yield(values, null, words); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// bigEndian reads an integer of 2, 4 or 8 bytes as PostgreSQL sends it.
+func bigEndian(b []byte) int64 {
+	if len(b) == 0 {
+		return 0
+	}
+	v := int64(int8(b[0]))
+	for _, c := range b[1:] {
+		v = v<<8 | int64(c)
+	}
+	return v
+}
+
+func (d *postgresDialect) duplicate(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "23505"
+}
+
+func (d *postgresDialect) transient(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch e.Code {
+		case "40001", "40P01", "55P03", "57P01", "57P02", "57P03", "53300":
+			return true
+		case "23505": // two processes drew the same transaction id
+			return e.TableName == "commit_log"
+		}
+		return false
+	}
+	return errors.Is(err, driver.ErrBadConn) || pgconn.SafeToRetry(err)
+}
+
+// ---- SQLite
+
+const (
+	sqliteBusy       = 5
+	sqliteUnique     = 2067
+	sqlitePrimaryKey = 1555
+)
+
+type statementKey struct {
+	conn any
+	text string
+}
+
+type sqliteDialect struct {
+	mu         sync.Mutex
+	statements map[statementKey]driver.Stmt // of the one writing connection
+}
+
+func (d *sqliteDialect) open(_ context.Context, address string) (*sql.DB, *sql.DB, error) {
+	path := strings.TrimPrefix(strings.TrimPrefix(address, "sqlite:"), "//")
+	if path == "" || strings.Contains(path, ":memory:") {
+		return nil, nil, errors.New("sqlite: needs the path of a file (sqlite:retombees.db)")
+	}
+	path, _, _ = strings.Cut(path, "?")
+	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	dsn := func(more ...string) string {
+		q := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "foreign_keys(1)", "synchronous(NORMAL)"}, more...)}
+		return file.String() + "?" + q.Encode()
+	}
+	// One connection writes. immediate: a transaction that will write says so at
+	// once, instead of failing when it must.
+	write, err := sql.Open("sqlite", dsn("journal_mode(WAL)", "cache_size(-65536)", "temp_store(MEMORY)")+"&_txlock=immediate")
+	if err != nil {
+		return nil, nil, err
+	}
+	write.SetMaxOpenConns(1)
+	write.SetMaxIdleConns(1)
+	read, err := sql.Open("sqlite", dsn("query_only(1)", "cache_size(-32768)", "temp_store(MEMORY)"))
+	if err != nil {
+		return nil, nil, errors.Join(err, write.Close())
+	}
+	read.SetMaxOpenConns(8)
+	read.SetMaxIdleConns(8)
+	read.SetConnMaxIdleTime(5 * time.Minute)
+	return write, read, nil
+}
+
+func (d *sqliteDialect) close(write, read *sql.DB) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.statements {
+		s.Close()
+	}
+	clear(d.statements)
+	return errors.Join(read.Close(), write.Close())
+}
+
+func (d *sqliteDialect) dialector(pool gorm.ConnPool) gorm.Dialector {
+	return gormsqlite.Dialector{DriverName: "sqlite", Conn: pool}
+}
+
+func (d *sqliteDialect) migrator(db *sql.DB, texts fs.FS) (*goose.Provider, error) {
+	return goose.NewProvider(goose.DialectSQLite3, db, withoutRowid{texts}, goose.WithDisableGlobalRegistry(true))
+}
+
+// withoutRowid makes the comment /* WITHOUT ROWID */ of the migrations count.
+type withoutRowid struct{ fs.FS }
+
+func (w withoutRowid) Open(name string) (fs.File, error) {
+	f, err := w.FS.Open(name)
+	if err != nil || !strings.HasSuffix(name, ".sql") {
+		return f, err
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return textFile{f, bytes.NewReader(bytes.ReplaceAll(text, []byte("/* WITHOUT ROWID */"), []byte("WITHOUT ROWID")))}, nil
+}
+
+type textFile struct {
+	fs.File
+	text io.Reader
+}
+
+func (f textFile) Read(b []byte) (int, error) { return f.text.Read(b) }
+
+// The single writer holds every lock there is.
+func (d *sqliteDialect) lockCommits(context.Context, *sql.Tx) error                { return nil }
+func (d *sqliteDialect) lockDictionary(context.Context, *sql.Tx) error             { return nil }
+func (d *sqliteDialect) lockOrganisations(context.Context, *sql.Tx, []int32) error { return nil }
+func (d *sqliteDialect) tryLock(context.Context, *sql.Tx, string) (bool, error)    { return true, nil }
+
+func (d *sqliteDialect) snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *sql.Tx, error) {
+	return beginSnapshot(ctx, db, nil)
+}
+
+func (d *sqliteDialect) facts(pairs []pair, columns string) (string, []any) {
+	// The numbers come from the domain's own integers: nothing to escape, and
+	// no limit on parameters to meet.
+	var values strings.Builder
+	for i, p := range pairs {
+		if i > 0 {
+			values.WriteByte(',')
+		}
+		fmt.Fprintf(&values, "(%d,%d)", p.organisation, p.indicator)
+	}
+	return `WITH p (organisation, indicator) AS (VALUES ` + values.String() + `)
+		SELECT ` + columns + ` FROM p CROSS JOIN observations AS f ON f.organisation = p.organisation AND f.indicator = p.indicator`, nil
+}
+
+func (d *sqliteDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) error {
+	return d.insert(ctx, t, "observations", factNames, "", rows)
+}
+
+func (d *sqliteDialect) insertVersions(ctx context.Context, t *txn, rows []factRow) error {
+	return d.insert(ctx, t, "observation_versions", versionNames, "", rows)
+}
+
+func (d *sqliteDialect) updateFacts(ctx context.Context, t *txn, rows []factRow) error {
+	return d.insert(ctx, t, "observations", factNames, ` ON CONFLICT (organisation, indicator, territory, period_start, period_end, cut) DO UPDATE SET
+		value = excluded.value, tx = excluded.tx, submission = excluded.submission, profile = excluded.profile, actor = excluded.actor, version = excluded.version,
+		obs_status = excluded.obs_status, deleted = excluded.deleted, details = excluded.details, approved_version = excluded.approved_version`, rows)
+}
+
+// insert writes 100 rows a statement; statements stay prepared on the one
+// connection that writes.
+func (d *sqliteDialect) insert(ctx context.Context, t *txn, table string, names []string, conflict string, rows []factRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	return t.conn.Raw(func(dc any) error {
+		args := make([]driver.NamedValue, 0, 100*len(names))
+		for len(rows) > 0 {
+			n := 1
+			if len(rows) >= 100 {
+				n = 100
+			} else if len(rows) >= 10 {
+				n = 10
+			}
+			stmt, err := d.statement(ctx, dc, table, names, conflict, n)
+			if err != nil {
+				return err
+			}
+			args = args[:0]
+			for i := range rows[:n] {
+				r := &rows[i]
+				var value driver.Value
+				if r.value.Valid {
+					value = r.value.V
+				}
+				columns := [...]driver.Value{value, r.tx, int64(r.organisation), int64(r.territory), int64(r.start), int64(r.end), int64(r.cut), int64(r.submission),
+					int64(r.profile), int64(r.actor), int64(r.version), int64(r.indicator), int64(r.status), int64(r.deleted), r.details, int64(r.approved)}
+				for _, v := range columns[:len(names)] {
+					args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+				}
+			}
+			if _, err := stmt.(driver.StmtExecContext).ExecContext(ctx, args); err != nil {
+				return err
+			}
+			rows = rows[n:]
+		}
+		return nil
+	})
+}
+
+func (d *sqliteDialect) statement(ctx context.Context, dc any, table string, names []string, conflict string, n int) (driver.Stmt, error) {
+	marks := "(" + strings.Repeat("?, ", len(names)-1) + "?)"
+	key := statementKey{dc, `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) VALUES ` + strings.Repeat(marks+", ", n-1) + marks + conflict}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.statements[key]; s != nil {
+		return s, nil
+	}
+	s, err := dc.(driver.ConnPrepareContext).PrepareContext(ctx, key.text)
+	if err == nil {
+		d.statements[key] = s
+	}
+	return s, err
+}
+
+func (d *sqliteDialect) eachFact(ctx context.Context, _ *sql.Conn, tx *sql.Tx, query string, numbers, texts int, yield func([]int64, []bool, []string) error, args ...any) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	nullable := make([]sql.NullInt64, numbers)
+	values, null, words := make([]int64, numbers), make([]bool, numbers), make([]string, texts)
+	targets := make([]any, 0, numbers+texts)
+	for i := range nullable {
+		targets = append(targets, &nullable[i])
+	}
+	for i := range words {
+		targets = append(targets, &words[i])
+	}
+	for rows.Next() {
+		if err := rows.Scan(targets...); err != nil {
+			return err
+		}
+		for i, v := range nullable {
+			values[i], null[i] = v.Int64, !v.Valid
+		}
+		if err := yield(values, null, words); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+func (d *sqliteDialect) duplicate(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && (e.Code() == sqliteUnique || e.Code() == sqlitePrimaryKey)
+}
+
+func (d *sqliteDialect) transient(err error) bool {
+	e, ok := errors.AsType[*sqlite.Error](err)
+	return ok && e.Code()&0xff == sqliteBusy
+}

@@ -1,0 +1,434 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/runes"
+	"golang.org/x/text/transform"
+	"golang.org/x/text/unicode/norm"
+	"gorm.io/gorm"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+type organisationRow struct {
+	Key                          impact.OrganisationKey `gorm:"primaryKey;autoIncrement:false"`
+	ID                           impact.OrganisationID
+	Name, Search                 string
+	SIRET                        string `gorm:"column:siret"`
+	SIREN                        string `gorm:"column:siren"`
+	RNA                          string `gorm:"column:rna"`
+	Class                        impact.OrganisationClass
+	StructureKind, LegalCategory string
+	NAF                          string `gorm:"column:naf"`
+	SizeClass, StaffBand         string
+	ESS                          string `gorm:"column:ess"`
+	ESSBasis                     string `gorm:"column:ess_basis"`
+	GroupID, Questionnaires      string
+	Successor                    impact.OrganisationID
+	OpenedOn, ClosedOn           impact.Date
+	Version                      int
+	CreatedAt                    int64 `gorm:"autoCreateTime:false"`
+	UpdatedAt                    int64 `gorm:"autoUpdateTime:false"`
+	Tx                           int64
+}
+
+type externalIDRow struct {
+	Organisation       impact.OrganisationKey `gorm:"primaryKey;autoIncrement:false"`
+	Position           int                    `gorm:"primaryKey;autoIncrement:false"`
+	Source, ExternalID string
+}
+
+type siteRow struct {
+	Organisation   impact.OrganisationKey `gorm:"primaryKey;autoIncrement:false"`
+	Position       int                    `gorm:"primaryKey;autoIncrement:false"`
+	SIRET          string                 `gorm:"column:siret"`
+	Territory      impact.TerritoryID
+	FromDay, ToDay impact.Date
+}
+
+func (organisationRow) TableName() string { return "organisations" }
+func (externalIDRow) TableName() string   { return "organisation_external_ids" }
+func (siteRow) TableName() string         { return "organisation_sites" }
+
+// ownOrganisation keeps the organisations a caller may see: itself for an
+// organisation, all for stewards and administrators, none for others.
+func ownOrganisation(p impact.Principal) func(*gorm.DB) *gorm.DB {
+	return func(db *gorm.DB) *gorm.DB {
+		condition, args := seesOrganisation(p)
+		return db.Where(condition, args...)
+	}
+}
+
+func seesOrganisation(p impact.Principal) (string, []any) {
+	switch p.Role {
+	case impact.RoleSteward, impact.RoleAdministrator:
+		return "1 = 1", nil
+	case impact.RoleOrganisation:
+		return "organisations.id = ?", []any{p.Organisation}
+	}
+	return "1 = 0", nil
+}
+
+// CreateOrganisation registers an organisation. The same SIRET with the same
+// structure kind is the same organisation: Unchanged with the one on record if
+// everything stated is the same, else already_exists with a Link to it.
+// Administrators register anyone; an organisation only meets itself here.
+func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o impact.Organisation) (impact.Organisation, impact.Outcome, error) {
+	outcome := impact.Created
+	var created impact.Organisation
+	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+		if o.SIRET != "" {
+			same, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("siret = ? AND structure_kind = ?", o.SIRET, o.StructureKind))
+			if err != nil {
+				return err
+			}
+			if len(same) > 0 {
+				outcome, created = impact.Unchanged, same[0]
+				if !sameOrganisation(same[0], o) {
+					return alreadyExists("/v1/organisations/" + string(same[0].ID))
+				}
+				return nil
+			}
+		}
+		if p.Role != impact.RoleAdministrator {
+			return forbidden("clients.manage")
+		}
+		key, err := t.next(ctx, "organisation", 1)
+		if err != nil {
+			return err
+		}
+		created, outcome = o, impact.Created
+		created.Key, created.ID, created.Version = impact.OrganisationKey(key), impact.OrganisationID(s.newID()), 1
+		created.CreatedAt = instant(t.id)
+		created.UpdatedAt = created.CreatedAt
+		if created.ClosedOn == 0 && created.OpenedOn == 0 {
+			created.OpenedOn, created.ClosedOn = impact.MinDate, impact.MaxDate
+		}
+		row, err := rowOfOrganisation(&created, t.id)
+		if err != nil {
+			return err
+		}
+		if err := s.orm(ctx).Create(&row).Error; err != nil {
+			return err
+		}
+		if err := s.writeParts(ctx, &created, nil); err != nil {
+			return err
+		}
+		_, err = t.commit(ctx, "organisation", nil)
+		return err
+	})
+	if err != nil {
+		return impact.Organisation{}, "", fmt.Errorf("registering an organisation: %w", err)
+	}
+	return created, outcome, nil
+}
+
+func alreadyExists(link string) error {
+	return &impact.Error{Kind: impact.Conflict, Code: "already_exists", Link: link, Detail: impact.Text{
+		FR: "Une ressource de même clé existe déjà, avec un autre contenu.", EN: "A resource with the same key already exists, with other content.",
+	}, Hint: impact.Text{FR: "Modifiez-la à l'adresse indiquée.", EN: "Change it at the address given."}}
+}
+
+// sameOrganisation compares what a sender can state.
+func sameOrganisation(a, b impact.Organisation) bool {
+	for _, o := range []*impact.Organisation{&a, &b} {
+		o.Key, o.ID, o.Version, o.CreatedAt, o.UpdatedAt = 0, "", 0, time.Time{}, time.Time{}
+		if o.OpenedOn == 0 && o.ClosedOn == 0 {
+			o.OpenedOn, o.ClosedOn = impact.MinDate, impact.MaxDate
+		}
+		o.ExternalIDs, o.Sites, o.Questionnaires = nilIfEmpty(o.ExternalIDs), nilIfEmpty(o.Sites), nilIfEmpty(o.Questionnaires)
+	}
+	return reflect.DeepEqual(a, b)
+}
+
+func nilIfEmpty[T any](s []T) []T {
+	if len(s) == 0 {
+		return nil
+	}
+	return s
+}
+
+// Organisation gives one organisation, not_found if the caller may not see it.
+func (s *Store) Organisation(ctx context.Context, p impact.Principal, id impact.OrganisationID) (impact.Organisation, error) {
+	found, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
+	if err == nil && len(found) == 0 {
+		err = impact.NotFoundError()
+	}
+	if err != nil {
+		return impact.Organisation{}, fmt.Errorf("reading an organisation: %w", err)
+	}
+	return found[0], nil
+}
+
+// FindOrganisations gives every organisation a reference may mean among those
+// the caller may see: an id, siret:…, siren:…, rna:… or ext:{source}:{id},
+// identifiers normalised. Empty when none, more than one when ambiguous.
+func (s *Store) FindOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error) {
+	db := s.orm(ctx).Scopes(ownOrganisation(p)).Order("id").Limit(100)
+	scheme, rest, _ := strings.Cut(ref, ":")
+	switch scheme {
+	case "siret", "siren", "rna":
+		if rest == "" {
+			return nil, nil
+		}
+		db = db.Where(scheme+" = ?", rest)
+	case "ext":
+		source, id, _ := strings.Cut(rest, ":")
+		db = db.Where("key IN (SELECT organisation FROM organisation_external_ids WHERE source = ? AND external_id = ?)", source, id)
+	default:
+		db = db.Where("id = ?", ref)
+	}
+	found, err := s.organisations(ctx, db)
+	if err != nil {
+		return nil, fmt.Errorf("looking up an organisation: %w", err)
+	}
+	return found, nil
+}
+
+// Organisations lists those the caller may see, in the order of ids, or of
+// (UpdatedAt, ID) with UpdatedSince. next is nil on the last page.
+func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.OrganisationFilter, page impact.Page) (list []impact.Organisation, next []string, err error) {
+	db := s.orm(ctx).Scopes(ownOrganisation(p))
+	equal := func(column, value string) {
+		if value != "" {
+			db = db.Where(column+" = ?", value)
+		}
+	}
+	equal("siret", f.SIRET)
+	equal("siren", f.SIREN)
+	equal("rna", f.RNA)
+	equal("ess", f.ESS)
+	equal("structure_kind", f.StructureKind)
+	equal("class", string(f.Class))
+	if f.ExternalID != nil {
+		db = db.Where("key IN (SELECT organisation FROM organisation_external_ids WHERE source = ? AND external_id = ?)", f.ExternalID.Source, f.ExternalID.ID)
+	}
+	if f.Territories != nil {
+		db = db.Where("key IN (SELECT organisation FROM organisation_sites WHERE territory IN ?)", append(f.Territories, ""))
+	}
+	for _, word := range strings.Fields(fold(f.Query)) {
+		db = db.Where(`search LIKE ? ESCAPE '\'`, "%"+strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(word)+"%")
+	}
+	db, err = keyset(db, page, f.UpdatedSince, "id")
+	if err != nil {
+		return nil, nil, err
+	}
+	list, err = s.organisations(ctx, db)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing organisations: %w", err)
+	}
+	list, next = pageOf(list, page, func(o impact.Organisation) []string {
+		if f.UpdatedSince.IsZero() {
+			return []string{string(o.ID)}
+		}
+		return []string{strconv.FormatInt(o.UpdatedAt.UnixMilli(), 10), string(o.ID)}
+	})
+	return list, next, nil
+}
+
+// keyset orders by (updated_at, id) or id, starts after the page's position
+// and asks for one row more than the page holds.
+func keyset(db *gorm.DB, page impact.Page, since time.Time, id string) (*gorm.DB, error) {
+	if since.IsZero() {
+		switch len(page.After) {
+		case 0:
+		case 1:
+			db = db.Where(id+" > ?", page.After[0])
+		default:
+			return nil, badCursor()
+		}
+		return db.Order(id).Limit(page.Limit + 1), nil
+	}
+	db = db.Where("updated_at >= ?", since.UnixMilli())
+	switch len(page.After) {
+	case 0:
+	case 2:
+		at, err := strconv.ParseInt(page.After[0], 10, 64)
+		if err != nil {
+			return nil, badCursor()
+		}
+		db = db.Where("(updated_at, "+id+") > (?, ?)", at, page.After[1])
+	default:
+		return nil, badCursor()
+	}
+	return db.Order("updated_at, " + id).Limit(page.Limit + 1), nil
+}
+
+func badCursor() error {
+	return &impact.Error{Kind: impact.Malformed, Code: "invalid_cursor", Detail: impact.Text{
+		FR: "Ce curseur n'est pas de ceux que nous donnons.", EN: "This cursor is not one of ours.",
+	}}
+}
+
+// pageOf cuts the surplus row and tells where the next page starts.
+func pageOf[T any](rows []T, page impact.Page, position func(T) []string) ([]T, []string) {
+	if len(rows) <= page.Limit {
+		return rows, nil
+	}
+	rows = rows[:page.Limit]
+	return rows, position(rows[len(rows)-1])
+}
+
+// UpdateOrganisation lets change alter what the sender may state and writes
+// the next version, or nothing when nothing changed. Stale when version is no
+// longer current. What has been written with an observation (class, structure
+// kind, size, ESS) does not move.
+func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id impact.OrganisationID, version int, change func(*impact.Organisation) error) (impact.Organisation, error) {
+	var after impact.Organisation
+	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+		found, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return impact.NotFoundError()
+		}
+		if p.Role != impact.RoleAdministrator && !p.Writes(id) {
+			return forbidden("organisations.write")
+		}
+		// Observations being written hold this lock: they freeze one profile.
+		if err := s.dialect.lockOrganisations(ctx, t.tx, []int32{int32(found[0].Key)}); err != nil {
+			return err
+		}
+		found, err = s.organisations(ctx, s.orm(ctx).Where("id = ?", id))
+		if err != nil {
+			return err
+		}
+		before := found[0]
+		if before.Version != version {
+			return stale(before.Version)
+		}
+		after = before
+		after.ExternalIDs, after.Sites, after.Questionnaires = slices.Clone(before.ExternalIDs), slices.Clone(before.Sites), slices.Clone(before.Questionnaires)
+		if err := change(&after); err != nil {
+			return err
+		}
+		after.Key, after.ID, after.CreatedAt = before.Key, before.ID, before.CreatedAt
+		if sameOrganisation(before, after) {
+			after = before
+			return nil
+		}
+		after.Version, after.UpdatedAt = before.Version+1, instant(t.id)
+		row, err := rowOfOrganisation(&after, t.id)
+		if err != nil {
+			return err
+		}
+		if err := s.orm(ctx).Save(&row).Error; err != nil {
+			return err
+		}
+		if err := s.writeParts(ctx, &after, &before); err != nil {
+			return err
+		}
+		_, err = t.commit(ctx, "organisation", nil)
+		return err
+	})
+	if err != nil {
+		return impact.Organisation{}, fmt.Errorf("changing an organisation: %w", err)
+	}
+	return after, nil
+}
+
+// writeParts writes external ids and sites where they differ from before.
+func (s *Store) writeParts(ctx context.Context, o, before *impact.Organisation) error {
+	if before == nil || !slices.Equal(o.ExternalIDs, before.ExternalIDs) {
+		if before != nil {
+			if err := s.orm(ctx).Where("organisation = ?", o.Key).Delete(&externalIDRow{}).Error; err != nil {
+				return err
+			}
+		}
+		rows := make([]externalIDRow, len(o.ExternalIDs))
+		for i, e := range o.ExternalIDs {
+			rows[i] = externalIDRow{o.Key, i, e.Source, e.ID}
+		}
+		if len(rows) > 0 {
+			if err := s.orm(ctx).Create(&rows).Error; err != nil {
+				return err
+			}
+		}
+	}
+	if before != nil && slices.Equal(o.Sites, before.Sites) {
+		return nil
+	}
+	if before != nil {
+		if err := s.orm(ctx).Where("organisation = ?", o.Key).Delete(&siteRow{}).Error; err != nil {
+			return err
+		}
+	}
+	rows := make([]siteRow, len(o.Sites))
+	for i, x := range o.Sites {
+		rows[i] = siteRow{o.Key, i, x.SIRET, x.Territory, x.From, x.To}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return s.orm(ctx).CreateInBatches(rows, 500).Error
+}
+
+func rowOfOrganisation(o *impact.Organisation, tx int64) (organisationRow, error) {
+	questionnaires, err := json.Marshal(o.Questionnaires)
+	return organisationRow{
+		Key: o.Key, ID: o.ID, Name: o.Name, Search: fold(o.Name), SIRET: o.SIRET, SIREN: o.SIREN, RNA: o.RNA, Class: o.Class,
+		StructureKind: o.StructureKind, LegalCategory: o.LegalCategory, NAF: o.NAF, SizeClass: o.SizeClass, StaffBand: o.StaffBand,
+		ESS: o.ESS, ESSBasis: o.ESSBasis, GroupID: o.GroupID, Questionnaires: string(questionnaires), Successor: o.Successor,
+		OpenedOn: o.OpenedOn, ClosedOn: o.ClosedOn, Version: o.Version, CreatedAt: o.CreatedAt.UnixMilli(), UpdatedAt: o.UpdatedAt.UnixMilli(), Tx: tx,
+	}, err
+}
+
+// organisations runs a query on the table and adds the parts of what it finds.
+func (s *Store) organisations(ctx context.Context, query *gorm.DB) ([]impact.Organisation, error) {
+	var rows []organisationRow
+	if err := query.Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	list := make([]impact.Organisation, len(rows))
+	at := make(map[impact.OrganisationKey]*impact.Organisation, len(rows))
+	keys := make([]impact.OrganisationKey, len(rows))
+	for i, r := range rows {
+		list[i] = impact.Organisation{
+			Key: r.Key, ID: r.ID, Name: r.Name, SIRET: r.SIRET, SIREN: r.SIREN, RNA: r.RNA, Class: r.Class, StructureKind: r.StructureKind,
+			LegalCategory: r.LegalCategory, NAF: r.NAF, SizeClass: r.SizeClass, StaffBand: r.StaffBand, ESS: r.ESS, ESSBasis: r.ESSBasis,
+			GroupID: r.GroupID, Successor: r.Successor, OpenedOn: r.OpenedOn, ClosedOn: r.ClosedOn, Version: r.Version,
+			CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC(),
+		}
+		if err := json.Unmarshal([]byte(r.Questionnaires), &list[i].Questionnaires); err != nil {
+			return nil, err
+		}
+		at[r.Key], keys[i] = &list[i], r.Key
+	}
+	for some := range slices.Chunk(keys, 1000) {
+		var ids []externalIDRow
+		if err := s.orm(ctx).Where("organisation IN ?", some).Order("organisation, position").Find(&ids).Error; err != nil {
+			return nil, err
+		}
+		for _, r := range ids {
+			at[r.Organisation].ExternalIDs = append(at[r.Organisation].ExternalIDs, impact.ExternalID{Source: r.Source, ID: r.ExternalID})
+		}
+		var sites []siteRow
+		if err := s.orm(ctx).Where("organisation IN ?", some).Order("organisation, position").Find(&sites).Error; err != nil {
+			return nil, err
+		}
+		for _, r := range sites {
+			at[r.Organisation].Sites = append(at[r.Organisation].Sites, impact.Site{SIRET: r.SIRET, Territory: r.Territory, From: r.FromDay, To: r.ToDay})
+		}
+	}
+	return list, nil
+}
+
+// fold takes case and accents away: "Régie Écully" is found by "ecully".
+func fold(s string) string {
+	t := transform.Chain(norm.NFD, runes.Remove(runes.In(unicode.Mn)), norm.NFC)
+	folded, _, err := transform.String(t, s)
+	if err != nil {
+		folded = s
+	}
+	return strings.ToLower(strings.NewReplacer("œ", "oe", "Œ", "oe", "æ", "ae", "’", "'").Replace(folded))
+}
