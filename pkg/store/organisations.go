@@ -81,13 +81,17 @@ func seesOrganisation(p impact.Principal) (string, []any) {
 // CreateOrganisation registers an organisation. The same SIRET with the same
 // structure kind is the same organisation: Unchanged with the one on record if
 // everything stated is the same, else already_exists with a Link to it.
-// Administrators register anyone; an organisation only meets itself here.
+// Administrators register anyone, an organisation the establishments of its own
+// SIREN (not_mandated otherwise).
 func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o impact.Organisation) (impact.Organisation, impact.Outcome, error) {
 	outcome := impact.Created
 	var created impact.Organisation
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+		if err := s.mayRegister(ctx, p, o); err != nil {
+			return err
+		}
 		if o.SIRET != "" {
-			same, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("siret = ? AND structure_kind = ?", o.SIRET, o.StructureKind))
+			same, err := s.organisations(ctx, s.orm(ctx).Where("siret = ? AND structure_kind = ?", o.SIRET, o.StructureKind))
 			if err != nil {
 				return err
 			}
@@ -98,9 +102,6 @@ func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o im
 				}
 				return nil
 			}
-		}
-		if p.Role != impact.RoleAdministrator {
-			return forbidden("clients.manage")
 		}
 		key, err := t.next(ctx, "organisation", 1)
 		if err != nil {
@@ -130,6 +131,25 @@ func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o im
 		return impact.Organisation{}, "", fmt.Errorf("registering an organisation: %w", err)
 	}
 	return created, outcome, nil
+}
+
+func (s *Store) mayRegister(ctx context.Context, p impact.Principal, o impact.Organisation) error {
+	switch p.Role {
+	case impact.RoleAdministrator:
+		return nil
+	case impact.RoleOrganisation:
+		own, err := s.Organisation(ctx, p, p.Organisation)
+		if err != nil {
+			return err
+		}
+		if own.SIREN != "" && own.SIREN == o.SIREN {
+			return nil
+		}
+		return &impact.Error{Kind: impact.Forbidden, Code: "not_mandated", Detail: impact.Text{
+			FR: "Une organisation n'inscrit que les établissements de son propre SIREN.", EN: "An organisation registers only establishments of its own SIREN.",
+		}, Hint: impact.Text{FR: "Demandez l'inscription à un administrateur.", EN: "Ask an administrator to register it."}}
+	}
+	return forbidden("organisations.write")
 }
 
 func alreadyExists(link string) error {

@@ -102,7 +102,7 @@ func TestOrganisations(t *testing.T) {
 			if found, err := s.FindOrganisations(ctx, acting(other.ID), "siret:35600000000048"); err != nil || len(found) != 0 {
 				t.Error(found, err)
 			}
-			if _, _, err := s.CreateOrganisation(ctx, acting(other.ID), stated); code(err) != "insufficient_scope" {
+			if _, _, err := s.CreateOrganisation(ctx, acting(other.ID), stated); code(err) != "not_mandated" {
 				t.Error("an organisation must not learn who exists:", err)
 			}
 			list, _, err := s.Organisations(ctx, acting(aci.ID), impact.OrganisationFilter{}, impact.Page{Limit: 10})
