@@ -7,6 +7,7 @@ var FaultCodes = map[FaultCode]Text{
 	// form
 	"missing_field":         {"Champ obligatoire absent", "Required field missing"},
 	"unknown_member":        {"Membre inconnu", "Unknown member"},
+	"duplicate_member":      {"Membre écrit deux fois", "Member written twice"},
 	"immutable_member":      {"Ce membre ne peut pas changer", "This member cannot change"},
 	"invalid_type":          {"Type de valeur inattendu", "Unexpected type of value"},
 	"invalid_number":        {"Nombre illisible", "Unreadable number"},
