@@ -40,6 +40,8 @@ type Config struct {
 	// Issuer and Clients serve POST /oauth/token.
 	Issuer  TokenIssuer
 	Clients ClientSource
+	// Geometries of territories; nil when there is none.
+	Geometries GeometrySource
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
 	// Status adds what an operator wants to see to GET /v1/status.
@@ -68,6 +70,7 @@ type server struct {
 	openapi  document
 	openyaml document
 	damper   *damper
+	shapes   shapeCache
 }
 
 // New checks the configuration and gives the whole API as one handler.

@@ -92,7 +92,7 @@ func (c *call) fail(err error) {
 	if kind.Status >= 500 {
 		c.err = err
 	}
-	p := Problem{Type: c.s.PublicURL + "/v1/problems/" + e.Code, Title: kind.Title.In(c.lang), Status: kind.Status, Code: e.Code,
+	p := Problem{Type: c.s.PublicURL + "/v1/problems/" + e.Code, Title: impact.ProblemCodes[e.Code].In(c.lang), Status: kind.Status, Code: e.Code,
 		Detail: e.Detail.In(c.lang), Hint: e.Hint.In(c.lang), Instance: c.r.URL.EscapedPath() + c.suffix, RequestID: c.id}
 	if len(e.Faults) > 0 {
 		p.Errors = c.entries(e.Faults)

@@ -92,6 +92,18 @@ func Routes() []Route {
 		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, Plain: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
 
 		// Reference
+		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/impact-types/:code", handle: (*server).getImpactType, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/indicators", handle: (*server).listIndicators, Access: public, Cache: cacheReference, Params: "impact_type kind set q", Paged: true},
+		{Method: "GET", Path: "/v1/indicators/:code", handle: (*server).getIndicator, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/indicators/:code/versions", handle: (*server).listIndicatorVersions, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/territories", handle: (*server).listTerritories, Access: public, Cache: cacheReference, Params: "type within vintage bbox contains q geometry", Paged: true, Produces: []Format{FormatJSON, FormatGeoJSON}},
+		{Method: "GET", Path: "/v1/territories/:id", handle: (*server).getTerritory, Access: public, Cache: cacheReference, Params: "vintage geometry", Produces: []Format{FormatJSON, FormatGeoJSON}},
+		{Method: "GET", Path: "/v1/territories/:id/children", handle: (*server).listTerritoryChildren, Access: public, Cache: cacheReference, Params: "vintage"},
+		{Method: "GET", Path: "/v1/territories/:id/ancestors", handle: (*server).listTerritoryAncestors, Access: public, Cache: cacheReference, Params: "vintage"},
+		{Method: "GET", Path: "/v1/territories/:id/history", handle: (*server).listTerritoryHistory, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/code-lists", handle: (*server).listCodeLists, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference},
 
 		// Organisations, observations, submissions, questionnaires
 
