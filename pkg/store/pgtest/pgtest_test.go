@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,10 +24,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
 		c, err := Start(Options{})
 		if err != nil {
-			os.Stdout.WriteString("error: " + err.Error() + "\n")
+			fmt.Println("error:", err)
 			os.Exit(1)
 		}
-		os.Stdout.WriteString(c.dir + "\n" + c.DSN("postgres") + "\n")
+		fmt.Println(c.dir)
+		fmt.Println(c.DSN("postgres"))
 		select {}
 	}
 	Main(m)
