@@ -452,11 +452,11 @@ func (d *demoMaker) base(o *demoOrganisation, staff int64, seat impact.Territory
 			continue
 		}
 		at := d.at(seat, s.Period.Start)
-		heads := staff * int64(100+n*4) / 100
+		heads := staff + int64(n+1)*(1+staff/25)
 		purchases := heads * int64(16_000+r.IntN(4_000))
 		energy := heads * int64(2_300+r.IntN(900)) // kWh
 		full := statement("fte_total", at, s.Period, whole(heads)*4/5/10_000*10_000, "declared")
-		full.Qualifiers = map[string]string{"headcount_method": "annual_mean"}
+		full.Qualifiers = map[string]string{"headcount_method": "period_average"}
 		local := statement("purchases_local", at, s.Period, whole(purchases*int64(30+r.IntN(30))/100), "declared")
 		local.Qualifiers = map[string]string{"local_scope": "metropole"}
 		s.Statements = append(s.Statements, full, local)

@@ -148,3 +148,50 @@ func TestTheDemonstrationIsAlwaysTheSameAndNeverStatesTheFuture(t *testing.T) {
 		t.Errorf("%d statements before %s", n, day)
 	}
 }
+
+func TestTheDemonstrationPassesEveryCheckWithoutAWarning(t *testing.T) {
+	c, set := testDemoSet(t, today)
+	checker := &impact.Checker{Catalogue: c, Today: today}
+	states := map[impact.SubmissionState]int{}
+	statements := 0
+	for i := range set.Organisations {
+		o := &set.Organisations[i].Organisation
+		o.Key = impact.OrganisationKey(i + 1)
+		for _, f := range o.Check(c) {
+			t.Errorf("%s: %s at %s: %s", o.Name, f.Code, f.Pointer, f.Detail.EN)
+		}
+		known := map[impact.Neighbour][]impact.Observation{}
+		for _, s := range set.Organisations[i].Submissions {
+			states[s.State]++
+			rows := make([]*impact.Row, len(s.Statements))
+			for n := range s.Statements {
+				row := &impact.Row{Organisation: o}
+				row.Resolved, row.Faults, row.Warnings = checker.Resolve(&s.Statements[n], o)
+				rows[n] = row
+			}
+			checker.Reconcile(rows, known)
+			for n, row := range rows {
+				statements++
+				for _, f := range append(row.Faults, row.Warnings...) {
+					t.Errorf("%s, %s %s %s = %s: %s: %s", o.Name, s.Statements[n].Indicator, s.Statements[n].Territory, s.Statements[n].Period, s.Statements[n].Value, f.Code, f.Detail.EN)
+				}
+				for _, cell := range row.Cells {
+					k := impact.Neighbour{Organisation: o.Key, Indicator: cell.Indicator}
+					known[k] = append(known[k], cell)
+				}
+			}
+		}
+		if t.Failed() && i > 20 { // enough has been said
+			break
+		}
+	}
+	for _, s := range []impact.SubmissionState{impact.Draft, impact.Submitted, impact.Approved, impact.Returned} {
+		if states[s] == 0 {
+			t.Errorf("no submission is %s", s)
+		}
+	}
+	if statements > 50_000 {
+		t.Errorf("%d statements: too many to load while somebody waits", statements)
+	}
+	t.Logf("%d statements, submissions %v", statements, states)
+}
