@@ -235,7 +235,13 @@ func schemaFor(mediaType string, schema any) any {
 func correctSchema(value any) {
 	walk(value, func(schema object) {
 		describeEnum(schema)
+		if text, ok := schema["default"].(string); ok && schema["type"] == "array" {
+			schema["default"] = splitList(text)
+		}
 		if example, ok := schema["example"]; ok && isSchema(schema) {
+			if text, ok := example.(string); ok && schema["type"] == "array" {
+				example = splitList(text)
+			}
 			delete(schema, "example")
 			schema["examples"] = []any{example}
 		}
@@ -254,6 +260,15 @@ func correctSchema(value any) {
 			delete(schema, "allOf")
 		}
 	})
+}
+
+// splitList reads the values of a list as an annotation writes them.
+func splitList(text string) []any {
+	var values []any
+	for value := range strings.SplitSeq(text, ",") {
+		values = append(values, value)
+	}
+	return values
 }
 
 // isSchema tells a schema from a map of properties one of which is called "example".
