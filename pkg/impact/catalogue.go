@@ -273,9 +273,3 @@ func didYouMean(f *Fault) {
 		EN: "Did you mean " + f.Suggestion + "? " + f.Hint.EN,
 	}
 }
-
-// indicatorFacts is what the checks of a row need to know about an indicator,
-// worked out once.
-type indicatorFacts struct{}
-
-func (c *Catalogue) prepare() {}
