@@ -282,7 +282,7 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 		}
 	}
 	slices.SortFunc(b.cells, func(x, y batchCell) int {
-		if d := compareCells(x.obs, y.obs); d != 0 {
+		if d := compareCells(&x.obs.CellKey, &y.obs.CellKey); d != 0 {
 			return d
 		}
 		return cmp.Compare(x.index, y.index)
@@ -306,7 +306,7 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 	}
 }
 
-func compareCells(a, b *Observation) int {
+func compareCells(a, b *CellKey) int {
 	switch {
 	case a.Organisation != b.Organisation:
 		return cmp.Compare(a.Organisation, b.Organisation)
@@ -379,9 +379,9 @@ func (k *knownCells) values(yield func(*Observation) bool) {
 // find gives the cell of the batch, else of the database; nil when neither has
 // one.
 func (b *batch) find(org OrganisationKey, ind IndicatorKey, p place) *Observation {
-	want := Observation{CellKey: CellKey{org, ind, p.territory, p.period, p.cut}}
-	if i, ok := slices.BinarySearchFunc(b.cells, &want, func(c batchCell, w *Observation) int {
-		return compareCells(c.obs, w)
+	want := CellKey{org, ind, p.territory, p.period, p.cut}
+	if i, ok := slices.BinarySearchFunc(b.cells, &want, func(c batchCell, w *CellKey) int {
+		return compareCells(&c.obs.CellKey, w)
 	}); ok {
 		return b.cells[i].obs
 	}
@@ -398,7 +398,7 @@ func rowNumber(i int) string { return strconv.Itoa(i + 1) }
 func (b *batch) checkSameCell() {
 	for i := 1; i < len(b.cells); i++ {
 		x, y := &b.cells[i-1], &b.cells[i]
-		if x.obs.Organisation != y.obs.Organisation || x.obs.Indicator != y.obs.Indicator || compareCells(x.obs, y.obs) != 0 {
+		if x.obs.Organisation != y.obs.Organisation || x.obs.Indicator != y.obs.Indicator || compareCells(&x.obs.CellKey, &y.obs.CellKey) != 0 {
 			continue
 		}
 		if x.row.Indicator == y.row.Indicator {
@@ -468,26 +468,21 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 			}
 		}
 	}
-	var lastPeriod Period
-	var lastGran Granularity
-	var told []Period
-	known.values(func(o *Observation) bool {
-		if o.Period != lastPeriod {
-			lastPeriod, lastGran = o.Period, o.Period.Granularity()
-		} else if slices.Contains(told, o.Period) {
-			return true
+	var told []Period // periods of the database already compared
+	for o := range known.values {
+		if slices.Contains(told, o.Period) {
+			continue
 		}
+		told = append(told, o.Period)
+		g := o.Period.Granularity()
 		for i := range spans {
-			if clash(spans[i].obs.Period, spans[i].gran, lastPeriod, lastGran) && !slices.Contains(told, o.Period) {
+			if clash(spans[i].obs.Period, spans[i].gran, o.Period, g) {
 				b.eachOf(pair, spans[i].obs.Period, func(c *batchCell) {
 					c.row.Faults = append(c.row.Faults, *overlappingPeriod(c.obs.Period, o.Period))
 				})
 			}
 		}
-		told = told[:0]
-		told = append(told, o.Period)
-		return true
-	})
+	}
 }
 
 // clash tells that two periods of one organisation and indicator cannot both
@@ -530,12 +525,11 @@ func (b *batch) checkTerritories(same []batchCell, known *knownCells) {
 		}
 	}
 	mine := len(held)
-	known.values(func(o *Observation) bool {
+	for o := range known.values {
 		if o.Period == p {
 			held = append(held, o.Territory)
 		}
-		return true
-	})
+	}
 	if len(held) < 2 || mine == 0 {
 		return
 	}
@@ -591,17 +585,25 @@ func (b *batch) checkParts(spot []batchCell, known *knownCells) {
 	if kind != Flow && kind != Stock && kind != StockAvg && kind != Distinct {
 		return
 	}
-	if len(spot) == 1 && o.Cut == "" && known == nil {
-		return
+	if len(spot) == 1 {
+		alone := true
+		for k := range known.values {
+			if k.Period == o.Period && k.Territory == o.Territory && k.Cut != o.Cut {
+				alone = false
+				break
+			}
+		}
+		if alone {
+			return
+		}
 	}
 	// All cells of the spot, the batch before the database.
 	parts := map[string]*Observation{}
-	known.values(func(k *Observation) bool {
+	for k := range known.values {
 		if k.Period == o.Period && k.Territory == o.Territory {
 			parts[k.Cut] = k
 		}
-		return true
-	})
+	}
 	for i := range spot {
 		parts[spot[i].obs.Cut] = spot[i].obs
 	}

@@ -524,4 +524,3 @@ func BenchmarkReconcile1000(b *testing.B) {
 		}
 	}
 }
-

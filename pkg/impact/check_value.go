@@ -166,47 +166,42 @@ func (row *rowCheck) readComponents() []statedValue {
 	}
 	row.checkRatioUnit()
 	values := make([]statedValue, len(row.facts.leaves))
-	sent := make([]string, len(values)) // the digits, to compare two spellings of one part
-	complete := true
-	for name, digits := range st.Components {
-		at := "/components/" + escapePointer(name)
-		i := row.leafNamed(name)
-		if i < 0 {
-			names := row.componentNames()
-			f := newFault("unknown_member", name,
-				"Cet indicateur n'a pas cette composante.", "This indicator has no such component.",
-				"Composantes : "+strings.Join(names, ", ")+".", "Components: "+strings.Join(names, ", ")+".")
-			f.Suggestion = Suggest(name, slices.Values(names))
-			didYouMean(f)
-			row.fault(at, f)
-			continue
-		}
-		v := row.readNumber(at, digits, row.facts.leaves[i], row.facts.units[i], false)
-		if v == nil {
-			complete = false
-			sent[i] = digits
-			continue
-		}
-		if values[i].value != nil && *values[i].value != *v {
-			row.fault(at, newFault("components_disagree", digits,
-				"La même composante est donnée deux fois, avec deux valeurs.", "The same component is given twice, with two values.",
-				"N'en gardez qu'une.", "Keep one of them."))
-		}
-		values[i] = statedValue{row.facts.leaves[i], v}
-		sent[i] = digits
-	}
+	complete, read := true, 0
 	for i, leaf := range row.facts.leaves {
-		if sent[i] == "" {
+		values[i].of = leaf
+		given := false
+		for _, name := range row.namesOf(leaf) {
+			digits, ok := st.Components[name]
+			if name == "" || !ok {
+				continue
+			}
+			at := "/components/" + name
+			read++
+			again := given
+			given = true
+			v := row.readNumber(at, digits, leaf, row.facts.units[i], false)
+			switch {
+			case v == nil:
+				complete = false
+			case again && values[i].value != nil && *values[i].value != *v:
+				row.fault(at, newFault("components_disagree", digits,
+					"La même composante est donnée deux fois, avec deux valeurs.", "The same component is given twice, with two values.",
+					"N'en gardez qu'une.", "Keep one of them."))
+			default:
+				values[i].value = v
+			}
+		}
+		if !given {
 			complete = false
-			name := string(leaf.Code)
-			switch leaf {
-			case row.facts.numerator:
-				name = "numerator"
-			case row.facts.denominator:
-				name = "denominator"
+			name := row.namesOf(leaf)[1]
+			if name == "" {
+				name = string(leaf.Code)
 			}
 			row.fault("/components/"+name, missingComponent(name))
 		}
+	}
+	if read < len(st.Components) {
+		row.refuseOtherComponents()
 	}
 	if !complete {
 		return nil
@@ -214,24 +209,38 @@ func (row *rowCheck) readComponents() []statedValue {
 	return values
 }
 
-// leafNamed finds the part meant by "numerator", "denominator", "weight" or the
-// code of a leaf; -1 when there is none.
-func (row *rowCheck) leafNamed(name string) int {
-	var leaf *Indicator
-	switch name {
-	case "numerator":
-		leaf = row.facts.numerator
-	case "denominator":
-		leaf = row.facts.denominator
-	case "weight":
-		leaf = row.facts.weight
-	default:
-		return slices.IndexFunc(row.facts.leaves, func(l *Indicator) bool { return string(l.Code) == name })
+// namesOf gives the words by which a part may be sent: its code, then
+// "numerator" or "denominator" and "weight" where they mean this part alone.
+func (row *rowCheck) namesOf(leaf *Indicator) [3]string {
+	names := [3]string{string(leaf.Code)}
+	switch leaf {
+	case row.facts.numerator:
+		names[1] = "numerator"
+	case row.facts.denominator:
+		names[1] = "denominator"
 	}
-	if leaf == nil {
-		return -1
+	if leaf == row.facts.weight {
+		names[2] = "weight"
 	}
-	return slices.Index(row.facts.leaves, leaf)
+	return names
+}
+
+func (row *rowCheck) refuseOtherComponents() {
+	known := row.componentNames()
+	for name := range row.st.Components {
+		if slices.ContainsFunc(row.facts.leaves, func(l *Indicator) bool {
+			names := row.namesOf(l)
+			return slices.Contains(names[:], name)
+		}) {
+			continue
+		}
+		f := newFault("unknown_member", name,
+			"Cet indicateur n'a pas cette composante.", "This indicator has no such component.",
+			"Composantes : "+strings.Join(known, ", ")+".", "Components: "+strings.Join(known, ", ")+".")
+		f.Suggestion = Suggest(name, slices.Values(known))
+		didYouMean(f)
+		row.fault("/components/"+escapePointer(name), f)
+	}
 }
 
 // checkRatioUnit accepts the unit of the result, or one unit shared by all the
@@ -405,6 +414,9 @@ func (row *rowCheck) checkFigure() {
 		if *part > *whole {
 			row.fault("/components/numerator", partExceedsWhole(part.String(), string(n.Code), string(d.Code)))
 			return
+		}
+		if row.st.Value == "" && *part >= 0 && *whole > 0 && ind.WarnMin == nil && ind.WarnMax == nil {
+			return // between 0 and 1 without dividing
 		}
 	}
 	v := QuotientOf(ind, row.r.Cells)
