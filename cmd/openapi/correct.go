@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -50,6 +51,7 @@ func correct(document object) error {
 			}
 		}
 	}
+	alternatives(document, member(components, "schemas"))
 	for _, schema := range member(components, "schemas") {
 		correctSchema(schema)
 	}
@@ -78,6 +80,32 @@ func renameSchemas(document, components object) error {
 		}
 	})
 	return nil
+}
+
+// alternatives turns a type called …OneOf into the choice between its members, which Swagger 2.0 cannot say.
+func alternatives(document, schemas object) {
+	for name, s := range schemas {
+		short, choice := strings.CutSuffix(name, "OneOf")
+		if !choice {
+			continue
+		}
+		schema := s.(object)
+		properties := member(schema, "properties")
+		var options []any
+		for _, property := range slices.Sorted(maps.Keys(properties)) {
+			options = append(options, properties[property])
+		}
+		delete(schemas, name)
+		schemas[short] = object{"oneOf": options}
+		if text, ok := schema["description"]; ok {
+			schemas[short].(object)["description"] = text
+		}
+		walk(document, func(o object) {
+			if o["$ref"] == schemaPrefix+name {
+				o["$ref"] = schemaPrefix + short
+			}
+		})
+	}
 }
 
 var packagePrefix = regexp.MustCompile(`(^|[-,])(?:array_)?[A-Za-z0-9_]*[._]([A-Za-z0-9]+)`)
@@ -174,10 +202,11 @@ func correctResponses(path string, responses object) error {
 		content := member(response, "content")
 		if code[0] == '4' || code[0] == '5' {
 			problems++
-			// RFC 6749 fixes the body of the errors of its end points.
-			if mediaType := "application/json"; strings.HasPrefix(path, "/oauth/") && content[mediaType] != nil {
-				response["content"] = object{mediaType: content[mediaType]}
-			} else if schema := anySchema(content); schema != nil {
+			schema, _ := anySchema(content).(object)
+			// RFC 6749 fixes the body of the errors of its end points, which is therefore not a Problem.
+			if strings.HasPrefix(path, "/oauth/") && schema != nil && schema["$ref"] != schemaPrefix+"Problem" {
+				response["content"] = object{"application/json": object{"schema": schema}}
+			} else if schema != nil {
 				response["content"] = object{problemType: object{"schema": schema}}
 			} else {
 				errs = append(errs, fmt.Errorf("response %s has no body: every error has one, {object} Problem", code))
