@@ -66,6 +66,8 @@ type Query struct {
 	// Cuts adds dimensions to the figures, codes in Figure.Codes.
 	Cuts    []Dimension
 	Filters []Filter
+	// Qualifiers keeps the figures with exactly this Figure.Qualifiers.
+	Qualifiers string
 
 	// State is the least state that counts: Draft, Submitted, or Approved
 	// (when empty). A cell whose current version is below it counts with its
@@ -204,11 +206,17 @@ type Figure struct {
 	// Additive tells that the figure is the sum of its disjoint parts.
 	Additive bool
 
-	exact *big.Rat
+	exact    *big.Rat
+	fraction expression // when exact is nil
 }
 
 // Exact is the value before rounding; nil when there is none.
-func (f *Figure) Exact() *big.Rat { return f.exact }
+func (f *Figure) Exact() *big.Rat {
+	if f.exact == nil && f.fraction.den != 0 {
+		return new(big.Rat).SetFrac(f.fraction.num.big(), big.NewInt(f.fraction.den))
+	}
+	return f.exact
+}
 
 // Has tells that the figure carries the note.
 func (f *Figure) Has(n Note) bool {

@@ -1,0 +1,138 @@
+package calculation
+
+import (
+	"slices"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// atlas places every stored territory in one vintage. Slots are indices of
+// layout.territories.
+type atlas struct {
+	places [][]place // of each stored slot: what it is in the vintage
+	up     [][]int32 // of each slot: itself and what is above it in the vintage, nearest first
+	within [][]share // of each slot: the stored slots that count in it
+	self   [][]int32 // of each slot: the slots of the vintage it stands for (itself, or successors)
+}
+
+// place is where a stored territory is in a vintage, and for which share.
+type place struct {
+	slot  int32
+	share int64 // millionths
+}
+
+// share is a stored slot inside a requested one. at is its series: values of
+// one organisation with the same at are one thing seen at several dates.
+type share struct {
+	stored int32
+	at     int32
+	num    int64 // millionths; One when it is inside as a whole
+}
+
+func (c *Cube) atlas(v impact.Vintage) *atlas {
+	return c.atlases.get(v, func() *atlas { return newAtlas(c.layout, c.cat.Gazetteer(), v) })
+}
+
+func newAtlas(l *layout, g *impact.Gazetteer, v impact.Vintage) *atlas {
+	n := len(l.territories)
+	a := &atlas{places: make([][]place, n), up: make([][]int32, n), within: make([][]share, n), self: make([][]int32, n)}
+	for i, t := range l.territories {
+		a.up[i] = append(a.up[i], int32(i))
+		for _, p := range g.Ancestors(t.Key, v) {
+			a.up[i] = append(a.up[i], l.slotOf[p.Key])
+		}
+	}
+	for i, t := range l.territories {
+		for _, p := range g.Project(t.Key, v) {
+			a.places[i] = append(a.places[i], place{l.slotOf[p.Key], int64(p.Share)})
+			a.self[i] = append(a.self[i], l.slotOf[p.Key])
+		}
+		if len(a.places[i]) == 0 && len(a.up[i]) > 1 {
+			// The vintage has no such territory: what it holds is known to be
+			// in the next one above, no finer.
+			a.places[i] = []place{{a.up[i][1], int64(impact.One)}}
+		}
+	}
+	for i, places := range a.places {
+		inside := map[int32][]place{}
+		for _, p := range places {
+			for _, above := range a.up[p.slot] {
+				inside[above] = append(inside[above], p)
+			}
+		}
+		for above, ps := range inside {
+			switch {
+			case len(places) == 1:
+				a.within[above] = append(a.within[above], share{int32(i), places[0].slot, int64(impact.One)})
+			case len(ps) == len(places): // every part is inside: nothing to share out
+				a.within[above] = append(a.within[above], share{int32(i), int32(i), int64(impact.One)})
+			default:
+				for _, p := range ps {
+					a.within[above] = append(a.within[above], share{int32(i), p.slot, p.share})
+				}
+			}
+		}
+	}
+	return a
+}
+
+// region is what a figure's territory holds: stored slots with their shares,
+// and the stored slots that are wider than it.
+type region struct {
+	shares []share
+	above  []int32
+	slots  []int32 // of the vintage, for rosters
+}
+
+// region of several slots counts what they share once.
+func (a *atlas) region(slots ...int32) region {
+	var r region
+	for _, s := range slots {
+		for _, in := range a.self[s] {
+			if !slices.Contains(r.slots, in) {
+				r.slots = append(r.slots, in)
+			}
+		}
+	}
+	// A slot inside another adds nothing.
+	r.slots = slices.DeleteFunc(r.slots, func(s int32) bool {
+		return slices.ContainsFunc(r.slots, func(o int32) bool { return o != s && slices.Contains(a.up[s], o) })
+	})
+	for _, s := range r.slots {
+		r.shares = append(r.shares, a.within[s]...)
+	}
+	slices.SortFunc(r.shares, func(x, y share) int {
+		if x.stored != y.stored {
+			return int(x.stored) - int(y.stored)
+		}
+		return int(x.at) - int(y.at)
+	})
+	inside := make(map[int32]bool, len(r.shares))
+	for _, s := range r.shares {
+		inside[s.stored] = true
+	}
+	for i, places := range a.places {
+		if inside[int32(i)] {
+			continue
+		}
+		for _, p := range places {
+			if slices.ContainsFunc(r.slots, func(s int32) bool { return s != p.slot && slices.Contains(a.up[s], p.slot) }) {
+				r.above = append(r.above, int32(i))
+				break
+			}
+		}
+	}
+	return r
+}
+
+// related tells that one of two series encloses the other, so that a later
+// value of one replaces an earlier value of the other.
+func (a *atlas) related(x, y int32) bool { return a.encloses(x, y) || a.encloses(y, x) }
+
+func (a *atlas) encloses(x, y int32) bool {
+	if x == y || slices.Contains(a.up[y], x) {
+		return true
+	}
+	// A series may stand for a territory that was split: its parts are in it.
+	return len(a.places[x]) > 1 && slices.ContainsFunc(a.places[x], func(p place) bool { return slices.Contains(a.up[y], p.slot) })
+}

@@ -1,0 +1,596 @@
+package calculation
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// Figures answers a query. Errors: validation_failed for a code the reference
+// data does not have, not_additive where a sum has no meaning (unless
+// KeepRefused or AllowBounds), ErrOverflow when a figure passes 10^12 units.
+func (c *Cube) Figures(q Query) (*Result, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	p, err := c.plan(q)
+	if err != nil {
+		return nil, err
+	}
+	return p.figures()
+}
+
+// work is what a plan reuses from one figure to the next.
+type work struct {
+	entries  []entry
+	leaves   [][]entry
+	sums     []total
+	counted  stamps // legal units with a number in the figure
+	reported stamps
+	expected stamps
+	coarse   map[coarseKey]int
+	trace    *trace
+	paired   map[*entry]bool
+}
+
+type coarseKey struct {
+	line, slot int32
+	bucket     impact.Period
+}
+
+// stamps is a set of small numbers that is emptied at no cost.
+type stamps struct {
+	mark []uint32
+	now  uint32
+	n    int
+}
+
+func (s *stamps) reset(size int) {
+	if len(s.mark) < size {
+		s.mark = make([]uint32, size)
+		s.now = 0
+	}
+	s.now++
+	s.n = 0
+}
+
+func (s *stamps) add(i int32) {
+	if s.mark[i] != s.now {
+		s.mark[i] = s.now
+		s.n++
+	}
+}
+
+func (s *stamps) has(i int32) bool { return s.mark[i] == s.now }
+
+// group is the figures of one indicator, region and bucket that share codes
+// and qualifiers.
+type group struct {
+	codes []string
+	quals string
+	sets  [][]entry // one per input line
+}
+
+func (p *plan) figures() (*Result, error) {
+	res := &Result{Seq: p.f.seq}
+	var excluded [whys]int
+	rows := len(p.lines)
+	if rows == 0 {
+		rows = len(p.types)
+	}
+	res.Figures = make([]Figure, 0, rows*len(p.regions)*len(p.buckets))
+	for i, line := range p.lines {
+		for r := range p.regions {
+			for b := range p.buckets {
+				var err error
+				if res.Figures, err = p.indicator(res.Figures, int32(i), line, r, b, &excluded); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	for i := range p.types {
+		for r := range p.regions {
+			for b := range p.buckets {
+				res.Figures = p.countType(res.Figures, &p.types[i], r, b, &excluded)
+			}
+		}
+	}
+	res.Excluded = exclusions(&excluded)
+	return res, nil
+}
+
+func exclusions(n *[whys]int) []Exclusion {
+	var out []Exclusion
+	for w := notApproved; w < partOfWhole; w++ {
+		if n[w] > 0 {
+			out = append(out, Exclusion{reasons[w], n[w]})
+		}
+	}
+	return out
+}
+
+// indicator appends the figures of one indicator in one region and bucket.
+func (p *plan) indicator(out []Figure, index, line int32, r, b int, excluded *[whys]int) ([]Figure, error) {
+	w := &p.work
+	ind := p.c.layout.indicators[line]
+	inputs := p.c.layout.inputs(line)
+	simple := !p.cutting && w.trace == nil && len(ind.HomogeneousBy) == 0
+	for len(w.leaves) < len(inputs) {
+		w.leaves = append(w.leaves, nil)
+		w.sums = append(w.sums, total{})
+	}
+	coarse, any := 0, false
+	for i, leaf := range inputs {
+		var n int
+		w.leaves[i], n = p.collect(w.leaves[i][:0], leaf, &p.regions[r], &p.buckets[b], simple)
+		coarse += n
+		any = any || len(w.leaves[i]) > 0
+	}
+	if len(inputs) == 0 {
+		return out, nil
+	}
+	if simple {
+		excluded[coarser] += coarse
+		if !any && !p.q.IncludeEmpty {
+			return out, nil
+		}
+		f, ok, err := p.figure(ind, line, inputs, group{sets: w.leaves[:len(inputs)]}, r, b, coarse, excluded)
+		if err != nil || !ok {
+			return out, err
+		}
+		return append(out, f), nil
+	}
+	groups := p.groups(ind, inputs)
+	if len(groups) == 0 && p.q.IncludeEmpty && len(p.q.Cuts) == 0 {
+		groups = []group{{sets: make([][]entry, len(inputs))}}
+	}
+	for _, g := range groups {
+		f, ok, err := p.figure(ind, line, inputs, g, r, b, 0, excluded)
+		if err != nil {
+			return out, err
+		}
+		if ok {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}
+
+// groups parts the entries by codes of cuts and by the qualifiers the
+// indicator is homogeneous by. An input that is not homogeneous by a
+// qualifier (the denominator of a local share) stands in every group.
+func (p *plan) groups(ind *impact.Indicator, inputs []int32) []group {
+	type key struct{ codes, quals string }
+	var out []group
+	index := map[key]int{}
+	buf := make([]string, len(p.q.Cuts))
+	free := make([]bool, len(inputs))
+	at := func(k key, codes []string) int {
+		i, ok := index[k]
+		if !ok {
+			i = len(out)
+			index[k] = i
+			out = append(out, group{codes: slices.Clone(codes), quals: k.quals, sets: make([][]entry, len(inputs))})
+		}
+		return i
+	}
+	for i, line := range inputs {
+		leaf := p.c.layout.indicators[line]
+		for _, name := range ind.HomogeneousBy {
+			free[i] = free[i] || !slices.Contains(leaf.HomogeneousBy, name)
+		}
+		if free[i] {
+			continue
+		}
+		for _, e := range p.work.leaves[i] {
+			codes, ok := p.codes(buf, &e)
+			if !ok {
+				continue
+			}
+			k := key{strings.Join(codes, "\x00"), qualifiers(&p.f.attrs[e.attr], ind.HomogeneousBy)}
+			g := at(k, codes)
+			out[g].sets[i] = append(out[g].sets[i], e)
+		}
+	}
+	for i := range inputs {
+		if !free[i] {
+			continue
+		}
+		homeless := map[string][]entry{}
+		for _, e := range p.work.leaves[i] {
+			codes, ok := p.codes(buf, &e)
+			if !ok {
+				continue
+			}
+			joined := strings.Join(codes, "\x00")
+			found := false
+			for g := range out {
+				if strings.Join(out[g].codes, "\x00") == joined {
+					out[g].sets[i] = append(out[g].sets[i], e)
+					found = true
+				}
+			}
+			if !found {
+				homeless[joined] = append(homeless[joined], e)
+			}
+		}
+		for joined, es := range homeless {
+			var codes []string
+			if len(p.q.Cuts) > 0 {
+				codes = strings.Split(joined, "\x00")
+			}
+			g := at(key{joined, ""}, codes)
+			out[g].sets[i] = append(out[g].sets[i], es...)
+		}
+	}
+	slices.SortFunc(out, func(a, b group) int {
+		if o := slices.Compare(a.codes, b.codes); o != 0 {
+			return o
+		}
+		return cmp.Compare(a.quals, b.quals)
+	})
+	return out
+}
+
+// codes gives the codes of an entry on the cuts; false when it has no place in
+// a cut figure (a value that is not disaggregated has no code: it is kept
+// aside, counted under the empty code, and gives no row of its own).
+func (p *plan) codes(buf []string, e *entry) ([]string, bool) {
+	a := &p.f.attrs[e.attr]
+	for i, d := range p.q.Cuts {
+		switch d {
+		case ByOrganisationClass, ByStructureKind, BySizeClass:
+			buf[i] = profileCode(&a.profile, d)
+		case ByOrganisation:
+			buf[i] = string(p.f.members[e.member].ID)
+		default:
+			code, ok := a.along(cutName(d))
+			if !ok && e.why != notDisaggregated && e.why != coarser && e.why != straddles {
+				return nil, false
+			}
+			buf[i] = code
+		}
+	}
+	return buf, true
+}
+
+func qualifiers(a *attr, names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for i, name := range names {
+		if i > 0 {
+			b.WriteByte(';')
+		}
+		b.WriteString(name + "=" + a.quals[name])
+	}
+	return b.String()
+}
+
+// figure makes one figure from settled entries; false when there is nothing to
+// show: no value, no answer without number, and no row asked for.
+func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group, r, b, coarse int, excluded *[whys]int) (Figure, bool, error) {
+	w := &p.work
+	f := Figure{
+		Indicator: ind.Code, ImpactType: ind.ImpactType, Kind: ind.Kind, Territory: p.keys[r], Vintage: p.q.Vintage,
+		Period: p.buckets[b].label, Codes: g.codes, Qualifiers: g.quals, MethodologyVersion: ind.MethodologyVersion,
+	}
+	if p.q.Qualifiers != "" && g.quals != p.q.Qualifiers {
+		return f, false, nil
+	}
+	if w.trace != nil {
+		w.trace.group = g
+	}
+	m := maker{p: p, ind: ind, inputs: inputs, sets: g.sets, f: &f}
+	for i := range inputs {
+		w.sums[i].reset()
+	}
+	if err := m.make(); err != nil {
+		return f, false, err
+	}
+
+	w.counted.reset(len(p.f.units))
+	w.reported.reset(len(p.f.units))
+	var out [whys]int
+	out[coarser] = coarse
+	worst, missing, method, broken := impact.Status(0), byte(0), "", false
+	some := false
+	for i := range g.sets {
+		for j := range g.sets[i] {
+			e := &g.sets[i][j]
+			a := &p.f.attrs[e.attr]
+			if e.why == counts {
+				some = true
+				w.counted.add(p.f.members[e.member].unit)
+				if !e.twin {
+					f.Observations++
+				}
+				worst = worse(worst, a.status)
+				if e.split || e.prorated {
+					worst = worse(worst, impact.Estimated)
+				}
+				if a.method != "" && method != a.method && len(inputs) == 1 {
+					broken = broken || method != ""
+					method = a.method
+				}
+			} else {
+				if !e.twin {
+					out[e.why]++
+				}
+				if e.why == withoutNumber {
+					some = true
+					missing = lack(missing, a.status)
+				}
+				some = some || e.why == noPair
+			}
+			if e.answered(a) && len(inputs) == 1 {
+				w.reported.add(p.f.members[e.member].unit)
+			}
+		}
+	}
+	for i := notApproved; i < partOfWhole; i++ {
+		excluded[i] += out[i]
+	}
+	if coarse > 0 {
+		excluded[coarser] -= coarse // the caller counted it
+	}
+	if !some && !p.q.IncludeEmpty {
+		return f, false, nil
+	}
+	f.Excluded = exclusions(&out)
+	f.Organisations = w.counted.n
+	if broken {
+		f.note(MethodBreak)
+		worst = worse(worst, impact.Break)
+	}
+	m.notes(worst, missing, &out)
+	p.coverage(&f, line, inputs, g, r, b)
+	f.Additive = additive(ind) && f.Value != nil
+	return f, true, nil
+}
+
+func additive(ind *impact.Indicator) bool {
+	switch ind.Kind {
+	case impact.Flow, impact.SignedFlow, impact.Stock, impact.StockAvg:
+		return len(ind.NotAdditiveOver) == 0
+	}
+	return false
+}
+
+func (f *Figure) note(n Note) {
+	if !f.Has(n) {
+		f.Notes = append(f.Notes, n)
+	}
+}
+
+// severity orders the statuses that carry a number: the worst input is the
+// status of the figure.
+func severity(s impact.Status) int {
+	return strings.IndexByte("\x00ABPIE", byte(s))
+}
+
+func worse(a, b impact.Status) impact.Status {
+	if severity(b) > severity(a) {
+		return b
+	}
+	return a
+}
+
+// lack gathers the statuses without number: L if anything was not collected,
+// else M if all is not applicable, else O.
+func lack(have byte, s impact.Status) byte {
+	switch {
+	case have == byte(impact.NotCollected) || s == impact.NotCollected:
+		return byte(impact.NotCollected)
+	case have == byte(impact.NotApplicable) || s == impact.NotApplicable:
+		return byte(impact.NotApplicable)
+	}
+	return byte(s)
+}
+
+// coverage counts reporters and those expected: the legal units with a site in
+// the territory whose questionnaires ask the indicator in the bucket, and
+// whoever answered without being asked.
+func (p *plan) coverage(f *Figure, line int32, inputs []int32, g group, r, b int) {
+	w := &p.work
+	w.expected.reset(len(p.f.units))
+	if len(inputs) > 1 {
+		p.reportersOfQuotient(g)
+	}
+	for i := range g.sets {
+		for j := range g.sets[i] {
+			if e := &g.sets[i][j]; e.answered(&p.f.attrs[e.attr]) {
+				w.expected.add(p.f.members[e.member].unit)
+			}
+		}
+	}
+	ro := p.c.roster(p.f, p.q.Vintage, p.buckets[b].label)
+	for _, slot := range p.regions[r].slots {
+		for _, a := range ro.at[slot] {
+			if !ro.asks(a.set, line) || p.allowed != nil && !p.allowed[a.member] {
+				continue
+			}
+			if p.cutting && !p.matches(a.member, g.codes) {
+				continue
+			}
+			w.expected.add(a.unit)
+		}
+	}
+	f.Reporters, f.Expected = w.reported.n, w.expected.n
+	if f.Expected > 0 {
+		q := impact.Quantity(0)
+		if v, err := roundQuotient(product(int64(f.Reporters), 1), int64(f.Expected), 4); err == nil {
+			q = *v
+		}
+		f.Coverage = &q
+	}
+}
+
+// matches tells whether an organisation, as it is today, belongs to the cut
+// and to the filters.
+func (p *plan) matches(member int32, codes []string) bool {
+	m := &p.f.members[member]
+	for _, f := range p.profiles {
+		if !slices.Contains(f.codes, profileCode(&m.Profile, f.dimension)) {
+			return false
+		}
+	}
+	for i, d := range p.q.Cuts {
+		switch {
+		case i >= len(codes):
+		case d == ByOrganisationClass, d == ByStructureKind, d == BySizeClass:
+			if profileCode(&m.Profile, d) != codes[i] {
+				return false
+			}
+		case d == ByOrganisation:
+			if string(m.ID) != codes[i] {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// reportersOfQuotient: an organisation reports a quotient when a pair of its
+// counts, or when it answered every part, be it "not applicable".
+func (p *plan) reportersOfQuotient(g group) {
+	w := &p.work
+	answers := map[int32]uint64{}
+	blank := map[int32]bool{}
+	for i := range g.sets {
+		for j := range g.sets[i] {
+			e := &g.sets[i][j]
+			if e.why == counts {
+				w.reported.add(p.f.members[e.member].unit)
+			} else if e.answered(&p.f.attrs[e.attr]) {
+				answers[e.member] |= 1 << i
+				blank[e.member] = blank[e.member] || e.why == withoutNumber
+			}
+		}
+	}
+	all := uint64(1)<<len(g.sets) - 1
+	for m, parts := range answers {
+		if parts == all && blank[m] {
+			w.reported.add(p.f.members[m].unit)
+		}
+	}
+}
+
+// countType counts organisations and observations of a type; values of
+// different indicators are not added. Every number that is in the territory,
+// the period and the state counts, parts of cells included.
+func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]int) []Figure {
+	w := &p.work
+	type tally struct {
+		codes        []string
+		units        map[int32]bool
+		observations int
+		out          [whys]int
+	}
+	if !p.cutting {
+		w.counted.reset(len(p.f.units))
+		f := Figure{ImpactType: t.code, Territory: p.keys[r], Vintage: p.q.Vintage, Period: p.buckets[b].label, Status: impact.Normal}
+		var left [whys]int
+		for _, line := range t.lines {
+			p.countLine(line, &p.regions[r], &p.buckets[b], &f.Observations, &left)
+		}
+		f.Organisations = w.counted.n
+		f.Excluded = exclusions(&left)
+		for i := range left {
+			excluded[i] += left[i]
+		}
+		if f.Observations == 0 && !p.q.IncludeEmpty {
+			return out
+		}
+		if f.Observations == 0 {
+			f.Status = impact.Missing
+		}
+		return append(out, f)
+	}
+	tallies := map[string]*tally{}
+	buf := make([]string, len(p.q.Cuts))
+	for _, line := range t.lines {
+		w.entries, _ = p.collect(w.entries[:0], line, &p.regions[r], &p.buckets[b], false)
+		for i := range w.entries {
+			e := &w.entries[i]
+			codes, ok := p.codes(buf, e)
+			if !ok || e.twin || e.why == withoutNumber {
+				continue
+			}
+			k := strings.Join(codes, "\x00")
+			c := tallies[k]
+			if c == nil {
+				c = &tally{codes: slices.Clone(codes), units: map[int32]bool{}}
+				tallies[k] = c
+			}
+			switch e.why {
+			case notApproved, coarser, straddles, notDisaggregated:
+				c.out[e.why]++
+				excluded[e.why]++
+			default:
+				c.observations++
+				c.units[p.f.members[e.member].unit] = true
+			}
+		}
+	}
+	from := len(out)
+	for _, c := range tallies {
+		if c.observations > 0 {
+			out = append(out, Figure{ImpactType: t.code, Territory: p.keys[r], Vintage: p.q.Vintage, Period: p.buckets[b].label, Status: impact.Normal,
+				Codes: c.codes, Organisations: len(c.units), Observations: c.observations, Excluded: exclusions(&c.out)})
+		}
+	}
+	slices.SortFunc(out[from:], func(a, b Figure) int { return slices.Compare(a.Codes, b.Codes) })
+	return out
+}
+
+func (p *plan) countLine(index int32, r *region, b *bucket, observations *int, left *[whys]int) {
+	ln := &p.f.lines[index]
+	if ln.blocks == nil {
+		return
+	}
+	attrs, members, counted := p.f.attrs, p.f.members, &p.work.counted
+	for i, s := range r.shares {
+		blk := ln.blocks[s.stored]
+		if blk == nil || i > 0 && r.shares[i-1].stored == s.stored {
+			continue
+		}
+		for _, days := range b.parts {
+			for i := blk.first(days); i < len(blk.periods) && blk.periods[i].Start <= days.End; i++ {
+				if blk.periods[i].End < days.Start {
+					continue
+				}
+				inside := days.Contains(blk.periods[i])
+				if !inside && len(b.parts) > 1 && touchesEarlier(b, days, blk.periods[i]) {
+					continue
+				}
+				for _, row := range blk.rows[blk.start(i):blk.ends[i]] {
+					a := &attrs[row.attr]
+					if !a.number {
+						continue
+					}
+					if a.states&p.state == 0 {
+						if a.states&draftBit != 0 {
+							left[notApproved]++
+						}
+						continue
+					}
+					if !inside {
+						left[straddles]++
+						continue
+					}
+					*observations++
+					counted.add(members[row.member].unit)
+				}
+			}
+		}
+	}
+	for _, slot := range r.above {
+		if blk := ln.blocks[slot]; blk != nil {
+			left[coarser] += p.coarse(index, slot, blk, b)
+		}
+	}
+}
