@@ -249,6 +249,12 @@ type batch struct {
 	c     *Checker
 	cells []batchCell // sorted by organisation, indicator, period, territory, cut
 	known map[Neighbour]*knownCells
+
+	// Room used again by one check after the other.
+	spans []batchCell
+	told  []Period
+	held  []TerritoryKey
+	found []*Observation
 }
 
 // knownCells are the current cells of one pair in the database.
@@ -448,12 +454,13 @@ func valueText(o *Observation) string {
 // checkPeriods keeps one frequency by calendar year and no overlap, for one
 // organisation and indicator.
 func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
-	var spans []batchCell // one cell per distinct period that holds a number
+	spans := b.spans[:0] // one cell per distinct period that holds a number
 	for i := range pair {
 		if pair[i].obs.Value != nil && (len(spans) == 0 || spans[len(spans)-1].obs.Period != pair[i].obs.Period) {
 			spans = append(spans, pair[i])
 		}
 	}
+	b.spans = spans
 	for i := range spans {
 		for j := i + 1; j < len(spans); j++ {
 			if clash(spans[i].obs.Period, spans[i].gran, spans[j].obs.Period, spans[j].gran) {
@@ -468,7 +475,7 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 			}
 		}
 	}
-	var told []Period // periods of the database already compared
+	told := b.told[:0] // periods of the database already compared
 	for o := range known.values {
 		if slices.Contains(told, o.Period) {
 			continue
@@ -483,6 +490,7 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 			}
 		}
 	}
+	b.told = told
 }
 
 // clash tells that two periods of one organisation and indicator cannot both
@@ -518,7 +526,7 @@ func overlappingPeriod(p, other Period) *Fault {
 func (b *batch) checkTerritories(same []batchCell, known *knownCells) {
 	g := b.c.Catalogue.gazetteer
 	p := same[0].obs.Period
-	var held []TerritoryKey // of the batch and of the database, with a number, sorted
+	held := b.held[:0] // of the batch and of the database, with a number, sorted
 	for i := range same {
 		if same[i].obs.Value != nil {
 			held = append(held, same[i].obs.Territory)
@@ -530,6 +538,7 @@ func (b *batch) checkTerritories(same []batchCell, known *knownCells) {
 			held = append(held, o.Territory)
 		}
 	}
+	b.held = held
 	if len(held) < 2 || mine == 0 {
 		return
 	}
@@ -714,7 +723,7 @@ func (b *batch) checkRelations(c *batchCell) {
 	o := c.obs
 	for _, r := range b.c.Catalogue.facts[o.Indicator].related {
 		p := place{o.Territory, o.Period, o.Cut}
-		found := make([]*Observation, 0, 8)
+		found := b.found[:0]
 		for _, keys := range [2][]IndicatorKey{r.parts, r.wholes} {
 			for _, k := range keys {
 				if k == o.Indicator {
@@ -724,6 +733,7 @@ func (b *batch) checkRelations(c *batchCell) {
 				}
 			}
 		}
+		b.found = found
 		severe, f := r.judge(p, found)
 		if f == nil {
 			continue

@@ -150,8 +150,7 @@ func readDecimal(s string) (Quantity, remainder, *Fault) {
 		}
 		switch {
 		case place < keep:
-			n = n*10 + int64(d)
-			if n > int64(MaxQuantity) {
+			if n = timesTen(n) + int64(d); n > int64(MaxQuantity) {
 				return 0, 0, quantityOutOfRange(s)
 			}
 		case place == keep && d >= 5:
@@ -169,7 +168,7 @@ func readDecimal(s string) (Quantity, remainder, *Fault) {
 		if n == 0 {
 			break
 		}
-		if n *= 10; n > int64(MaxQuantity) {
+		if n = timesTen(n); n > int64(MaxQuantity) {
 			return 0, 0, quantityOutOfRange(s)
 		}
 	}
@@ -181,6 +180,9 @@ func readDecimal(s string) (Quantity, remainder, *Fault) {
 	}
 	return Quantity(n), rest, nil
 }
+
+// timesTen stays beyond the limit once it is there, so that nothing wraps.
+func timesTen(n int64) int64 { return min(n, int64(MaxQuantity)/10+1) * 10 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
 
