@@ -42,6 +42,16 @@ type Config struct {
 	Clients ClientSource
 	// Geometries of territories; nil when there is none.
 	Geometries GeometrySource
+	// Organisations, their observations and submissions, and what is asked of
+	// them; answers that may be asked again, who read what, and the order of
+	// writes.
+	Organisations  OrganisationStore
+	Observations   ObservationStore
+	Submissions    SubmissionStore
+	Questionnaires QuestionnaireStore
+	Idempotency    IdempotencyStore
+	AccessLog      AccessLogger
+	Commits        CommitLog
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
 	// Status adds what an operator wants to see to GET /v1/status.

@@ -106,6 +106,30 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference},
 
 		// Organisations, observations, submissions, questionnaires
+		{Method: "GET", Path: "/v1/organisations", handle: (*server).listOrganisations, Access: scope(impact.OrganisationsRead).because(becauseRegister), Params: "siret siren rna external_id match territory ess structure_kind organisation_class q updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/organisations", handle: (*server).createOrganisation, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/organisations/:id", handle: (*server).getOrganisation, Access: scope(impact.OrganisationsRead).because(becauseRegister)},
+		{Method: "PATCH", Path: "/v1/organisations/:id", handle: (*server).updateOrganisation, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/observations", handle: (*server).listObservations, Access: scope(impact.ObservationsRead).because(becauseObservations), Params: "organisation indicator territory period submission state updated_since include_deleted", Paged: true},
+		{Method: "POST", Path: "/v1/observations", handle: (*server).putObservations, Access: scope(impact.ObservationsWrite), MaxBody: BatchBody},
+		{Method: "GET", Path: "/v1/observations/:id", handle: (*server).getObservation, Access: scope(impact.ObservationsRead).because(becauseObservations)},
+		{Method: "PATCH", Path: "/v1/observations/:id", handle: (*server).updateObservation, Access: scope(impact.ObservationsWrite)},
+		{Method: "DELETE", Path: "/v1/observations/:id", handle: (*server).deleteObservation, Access: scope(impact.ObservationsWrite)},
+		{Method: "GET", Path: "/v1/observations/:id/history", handle: (*server).listObservationHistory, Access: scope(impact.ObservationsRead).because(becauseObservations)},
+		{Method: "GET", Path: "/v1/submissions", handle: (*server).listSubmissions, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview), Params: "organisation period questionnaire state updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/submissions", handle: (*server).createSubmission, Access: scope(impact.SubmissionsManage), MaxBody: BatchBody},
+		{Method: "GET", Path: "/v1/submissions/:id", handle: (*server).getSubmission, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview)},
+		{Method: "PATCH", Path: "/v1/submissions/:id", handle: (*server).updateSubmission, Access: scope(impact.SubmissionsManage)},
+		{Method: "DELETE", Path: "/v1/submissions/:id", handle: (*server).deleteSubmission, Access: scope(impact.SubmissionsManage)},
+		{Method: "GET", Path: "/v1/submissions/:id/completeness", handle: (*server).getCompleteness, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview)},
+		{Method: "POST", Path: "/v1/submissions/:id/submit", handle: (*server).submitSubmission, Access: scope(impact.SubmissionsManage)},
+		{Method: "POST", Path: "/v1/submissions/:id/approve", handle: (*server).approveSubmission, Access: scope(impact.SubmissionsReview)},
+		{Method: "POST", Path: "/v1/submissions/:id/return", handle: (*server).returnSubmission, Access: scope(impact.SubmissionsReview)},
+		{Method: "POST", Path: "/v1/submissions/:id/reopen", handle: (*server).reopenSubmission, Access: scope(impact.SubmissionsManage)},
+		{Method: "GET", Path: "/v1/questionnaires", handle: (*server).listQuestionnaires, Access: public, Paged: true},
+		{Method: "POST", Path: "/v1/questionnaires", handle: (*server).createQuestionnaire, Access: scope(impact.ReferenceManage)},
+		{Method: "GET", Path: "/v1/questionnaires/:code", handle: (*server).getQuestionnaire, Access: public},
+		{Method: "PATCH", Path: "/v1/questionnaires/:code", handle: (*server).updateQuestionnaire, Access: scope(impact.ReferenceManage)},
 
 		// Aggregates
 	}
