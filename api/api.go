@@ -42,6 +42,11 @@ type Config struct {
 	Clients ClientSource
 	// Geometries of territories; nil when there is none.
 	Geometries GeometrySource
+	// Figures are computed from facts; Follower waits until they know a write.
+	Figures  FigureSource
+	Follower Follower
+	// ObservationID gives the public id of a cell, for explanations.
+	ObservationID func(impact.CellKey) impact.ObservationID
 	// Organisations, their observations and submissions, and what is asked of
 	// them; answers that may be asked again, who read what, and the order of
 	// writes.

@@ -132,6 +132,11 @@ func Routes() []Route {
 		{Method: "PATCH", Path: "/v1/questionnaires/:code", handle: (*server).updateQuestionnaire, Access: scope(impact.ReferenceManage)},
 
 		// Aggregates
+		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats},
+		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Produces: aggregateFormats, Shared: true},
+		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: availabilityParams},
+		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: scope(impact.AggregatesLive).because(liveBecause), Params: explainParams},
+		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: estimateParams},
 	}
 }
 

@@ -1,0 +1,671 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/format"
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// FigureSource computes figures from facts; *calculation.Cube is one.
+type FigureSource interface {
+	Figures(calculation.Query) (*calculation.Result, error)
+	Explain(calculation.Query) (*calculation.Explanation, error)
+	Available(calculation.Query) calculation.Availability
+	// Fingerprint changes when something the query could read changed.
+	Fingerprint(calculation.Query) uint64
+}
+
+// Follower waits until the figures know a commit.
+type Follower interface {
+	WaitFor(ctx context.Context, seq int64) error
+}
+
+// Limits of queries of figures (api.md 15).
+const (
+	maxComputed      = 1_000_000
+	maxReturned      = 50_000
+	maxAggregatePage = 10_000
+	aggregatePage    = 1_000
+)
+
+// aggregateFormats are the readings of one query, the same rows in each.
+var aggregateFormats = []Format{FormatJSON, FormatCSV, FormatFrenchCSV, FormatNDJSON}
+
+// liveBecause is said to callers without a token.
+var liveBecause = impact.Text{
+	FR: "Les chiffres publics arriveront avec la première publication (release). D'ici là, un jeton de titulaire de droits est nécessaire : une organisation pour ses propres données, ou le service instructeur.",
+	EN: "Public figures will come with the first release. Until then a token of a rights holder is needed: an organisation for its own data, or a steward.",
+}
+
+// Aggregate is one figure. Members that a query did not ask for are absent;
+// those that few rows need are absent when they have nothing to say.
+type Aggregate struct {
+	Indicator  string `json:"indicator,omitempty" example:"insertion_hours"`
+	ImpactType string `json:"impact_type,omitempty" example:"inclusion.insertion"`
+	// `_T` for the declared parent (totals=territory).
+	Territory string `json:"territory,omitempty" example:"commune-69266"`
+	Period    string `json:"period,omitempty" example:"2025-Q3"`
+	// Exact decimal; null with a status that says why.
+	Value      *impact.Quantity `json:"value" swaggertype:"number" extensions:"x-nullable" example:"18420"`
+	Unit       string           `json:"unit,omitempty" example:"h"`
+	ObsStatus  string           `json:"obs_status" enums:"A,E,P,I,B,L,M,O,Q" example:"A"`
+	ConfStatus string           `json:"conf_status" enums:"F,C" example:"F"`
+	Vintage    string           `json:"vintage" example:"2026"`
+	// Parts of a quotient.
+	Numerator   *impact.Quantity `json:"numerator,omitempty" swaggertype:"number" extensions:"x-nullable"`
+	Denominator *impact.Quantity `json:"denominator,omitempty" swaggertype:"number" extensions:"x-nullable"`
+	// Organisations with a number in the figure, counted by legal unit.
+	Organisations int `json:"n_organisations,omitempty" example:"7"`
+	Observations  int `json:"n_observations,omitempty"`
+	// Organisations that answered ÷ organisations expected.
+	Coverage       *impact.Quantity `json:"coverage,omitempty" swaggertype:"number" extensions:"x-nullable" example:"0.58"`
+	ShareOfTotal   *impact.Quantity `json:"share_of_total,omitempty" swaggertype:"number" extensions:"x-nullable"`
+	ChangePrevious *impact.Quantity `json:"change_previous,omitempty" swaggertype:"number" extensions:"x-nullable"`
+	// Day the figure is true at: of a live figure, the day of the answer.
+	AsOf string `json:"as_of" format:"date" example:"2026-11-22"`
+	// One or several of zero_denominator split_mapping prorata upper_bound
+	// missing_component method_break, separated by spaces.
+	Note string `json:"note,omitempty"`
+	// What all values of the figure share, where an indicator asks for it.
+	Qualifiers string `json:"qualifiers,omitempty" example:"local_scope=metropole"`
+	// Dimension over which values of this kind cannot be combined.
+	NotAdditiveOver string `json:"not_additive_over,omitempty" enums:"organisation,territory,period"`
+	// Last day a stock was stated for.
+	StockDate   string           `json:"stock_date,omitempty" format:"date"`
+	LowerBound  *impact.Quantity `json:"lower_bound,omitempty" swaggertype:"number"`
+	UpperBound  *impact.Quantity `json:"upper_bound,omitempty" swaggertype:"number"`
+	Respondents *impact.Quantity `json:"respondents,omitempty" swaggertype:"number"`
+	P25         *impact.Quantity `json:"p25,omitempty" swaggertype:"number"`
+	P75         *impact.Quantity `json:"p75,omitempty" swaggertype:"number"`
+	Mean        *impact.Quantity `json:"mean,omitempty" swaggertype:"number"`
+	CountTrue   *int             `json:"count_true,omitempty"`
+	Answered    *int             `json:"count_answered,omitempty"`
+	DaysCovered *int             `json:"days_covered,omitempty"`
+	Links       *AggregateLinks  `json:"links,omitempty"`
+} // @name Aggregate
+
+// AggregateLinks leads to the explanation of a figure.
+type AggregateLinks struct {
+	Explain string `json:"explain" example:"/v1/aggregates/explain?indicator=insertion_hours&territory=commune-69266&period=2025-Q3&release=live"`
+} // @name AggregateLinks
+
+// AggregatePage is the answer to a query of figures.
+type AggregatePage struct {
+	Data  []Aggregate        `json:"data"`
+	Meta  AggregateMeta      `json:"meta"`
+	Links AggregatePageLinks `json:"links"`
+} // @name AggregatePage
+
+// AggregatePageLinks leads to this page, the next one and the other readings.
+type AggregatePageLinks struct {
+	Self         string  `json:"self"`
+	Next         *string `json:"next" extensions:"x-nullable"`
+	CSV          string  `json:"csv"`
+	Availability string  `json:"availability"`
+} // @name AggregatePageLinks
+
+// AggregateMeta tells how the query was understood and what was left out.
+type AggregateMeta struct {
+	// The query with every default written, as POST /v1/aggregates/query takes it.
+	Query map[string]any `json:"query"`
+	// `live`: computed from today's facts, for rights holders.
+	Release string `json:"release" example:"live"`
+	// Version of the rules of calculation.
+	Method string `json:"method" example:"1.0"`
+	// Methodology version of each indicator.
+	Methodology       map[string]string `json:"methodology"`
+	RowCount          int               `json:"row_count"`
+	Truncated         bool              `json:"truncated"`
+	DisclosureControl DisclosureControl `json:"disclosure_control"`
+	Excluded          []Excluded        `json:"excluded"`
+	Warnings          []ProblemEntry    `json:"warnings"`
+} // @name AggregateMeta
+
+// DisclosureControl tells what statistical secrecy did to the answer; LIVE:
+// nothing was hidden, since the caller has a right on every contributor.
+type DisclosureControl struct {
+	Status string `json:"status" enums:"LIVE" example:"LIVE"`
+} // @name DisclosureControl
+
+// Excluded counts observations left out for one reason.
+type Excluded struct {
+	Reason       string `json:"reason" example:"territory_coarser_than_requested"`
+	Observations int    `json:"observations" example:"12"`
+} // @name Excluded
+
+// listAggregates answers a query of figures.
+//
+//	@Summary		Figures by indicator, territory and period
+//	@Description	The query language of figures. Values separated by commas are alternatives, a repeated parameter must hold as well. A value may be preceded by `eq: ne: gt: ge: lt: le: sw:`. In this version figures are live and for rights holders: an organisation names itself with `organisation=`, a steward reads all (and each reading is logged).
+//	@ID				listAggregates
+//	@Tags			aggregates
+//	@Produce		json
+//	@Produce		text/csv
+//	@Produce		application/x-ndjson
+//	@Security		BearerAuth
+//	@Param			indicator			query	[]string	false	"Codes of indicators; all of them when absent"	collectionFormat(csv)	example(insertion_hours)
+//	@Param			impact_type			query	[]string	false	"Natures of impact with their sub-types; `inclusion!` = that one only"	collectionFormat(csv)
+//	@Param			territory			query	[]string	true	"Territories, each with all it contains; with territory_type, what they contain of that type"	collectionFormat(csv)	example(metropole-200046977)
+//	@Param			territory_type		query	string		false	"Level of the rows"	Enums(pays,region,departement,metropole,ctm,commune,arrondissement)
+//	@Param			period				query	[]string	true	"Periods: `2025`, `2025-Q3`, `2023/2025`, `2024/..`, `last:4Q`, `ytd:2025`, `latest`, `latest_period`"	collectionFormat(csv)	example(2023/2025)
+//	@Param			granularity			query	string		false	"Length of the buckets; that of the periods written when absent"	Enums(year,semester,quarter,month)
+//	@Param			group_by			query	[]string	false	"Dimensions of a row, in order, four at most: indicator, impact_type, territory, period, organisation_class, structure_kind, size_class, organisation, disaggregation.*"	collectionFormat(csv)	default(indicator,territory,period)
+//	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
+//	@Param			structure_kind		query	[]string	false	"Kinds of structures: EI, AI, ACI…"	collectionFormat(csv)
+//	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
+//	@Param			organisation		query	string		false	"One organisation: its id or `siret:…`; required of an organisation, which names itself"
+//	@Param			disaggregation.sex	query	[]string	false	"One part of the values: any dimension in place of sex: `disaggregation.sex=F`"	collectionFormat(csv)
+//	@Param			measures			query	[]string	false	"What a row carries: value, numerator, denominator, n_organisations, n_observations, coverage, share_of_total, change_previous"	collectionFormat(csv)	default(value,n_organisations,coverage)
+//	@Param			value				query	[]string	false	"Condition on the result: `ge:100`"	collectionFormat(csv)
+//	@Param			numerator			query	[]string	false	"Condition on the result"	collectionFormat(csv)
+//	@Param			denominator			query	[]string	false	"Condition on the result"	collectionFormat(csv)
+//	@Param			n_organisations		query	[]string	false	"Condition on the result: `ge:5`"	collectionFormat(csv)
+//	@Param			n_observations		query	[]string	false	"Condition on the result"	collectionFormat(csv)
+//	@Param			coverage			query	[]string	false	"Condition on the result"	collectionFormat(csv)
+//	@Param			share_of_total		query	[]string	false	"Condition on the result"	collectionFormat(csv)
+//	@Param			change_previous		query	[]string	false	"Condition on the result"	collectionFormat(csv)
+//	@Param			order_by			query	[]string	false	"Dimensions and measures of the row; `-` before one for the largest first"	collectionFormat(csv)	example(-value,territory)
+//	@Param			totals				query	string		false	"Adds rows whose territory is `_T`, the declared parent"	Enums(territory)
+//	@Param			release				query	string		false	"`live`: today's facts, for rights holders"	example(live)
+//	@Param			as_of				query	string		false	"The facts known at an instant: not served yet"	format(date-time)
+//	@Param			vintage				query	string		false	"Year of the official geographic code; the current one when absent"	example(2026)
+//	@Param			state				query	string		false	"Least state of the submissions that count: `submitted` for stewards, and `draft` for an organisation on its own data"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			include_empty		query	boolean		false	"Also rows where nothing was reported (null, O)"	default(false)
+//	@Param			labels				query	string		false	"Labels beside codes"	Enums(none,fr,en,both)	default(none)
+//	@Param			allow_bounds		query	boolean		false	"Answers counts of distinct persons, which do not add up, by their bounds"	default(false)
+//	@Param			split				query	string		false	"Shares a flow that straddles two buckets by days (status E)"	Enums(prorata_days)
+//	@Param			limit				query	integer		false	"Rows of a page; 1,000 when absent (all of them in CSV and NDJSON)"	minimum(1)	maximum(10000)
+//	@Param			cursor				query	string		false	"From links.next"
+//	@Param			Consistency-Token	header	string		false	"Of a write: the figures wait until they know it"
+//	@Success		200	{object}	AggregatePage
+//	@Success		304	"Nothing moved"
+//	@Failure		default	{object}	Problem
+//	@Router			/v1/aggregates [get]
+func (s *server) listAggregates(c *call) error {
+	criteria, faults := criteriaOfQuery(c.query)
+	return s.aggregates(c, criteria, faults)
+}
+
+// queryAggregates answers the same query written in JSON.
+//
+//	@Summary		Figures, the query written in JSON
+//	@Description	The parameters of GET /v1/aggregates as members, for queries longer than 4 KiB. A list holds alternatives. Conditions that must hold as well, and conditions on the result, go into `filters`. Formats by Accept or suffix.
+//	@ID				queryAggregates
+//	@Tags			aggregates
+//	@Accept			json
+//	@Produce		json
+//	@Produce		text/csv
+//	@Produce		application/x-ndjson
+//	@Security		BearerAuth
+//	@Param			query	body		AggregateRequest	true	"The query"
+//	@Param			Consistency-Token	header	string	false	"Of a write: the figures wait until they know it"
+//	@Success		200		{object}	AggregatePage
+//	@Header			200		{string}	Content-Location	"The same query as a GET, when it fits"
+//	@Failure		default	{object}	Problem
+//	@Router			/v1/aggregates/query [post]
+func (s *server) queryAggregates(c *call) error {
+	body, err := c.readBody()
+	if err != nil {
+		return err
+	}
+	criteria, faults, err := criteriaOfBody(body)
+	if err != nil {
+		return err
+	}
+	return s.aggregates(c, criteria, faults)
+}
+
+// AggregateRequest is a query of figures in JSON: the members are the
+// parameters of GET /v1/aggregates.
+type AggregateRequest struct {
+	Indicator         []string           `json:"indicator,omitempty" example:"insertion_hours"`
+	ImpactType        []string           `json:"impact_type,omitempty"`
+	Territory         AggregateTerritory `json:"territory"`
+	Period            AggregatePeriod    `json:"period"`
+	GroupBy           []string           `json:"group_by,omitempty" example:"indicator,territory,period"`
+	OrganisationClass []string           `json:"organisation_class,omitempty"`
+	StructureKind     []string           `json:"structure_kind,omitempty"`
+	SizeClass         []string           `json:"size_class,omitempty"`
+	Organisation      string             `json:"organisation,omitempty"`
+	Measures          []string           `json:"measures,omitempty" example:"value,coverage"`
+	Filters           []AggregateFilter  `json:"filters,omitempty"`
+	OrderBy           []string           `json:"order_by,omitempty" example:"-value"`
+	Totals            string             `json:"totals,omitempty" enums:"territory"`
+	Release           string             `json:"release,omitempty" example:"live"`
+	Vintage           int                `json:"vintage,omitempty" example:"2026"`
+	State             string             `json:"state,omitempty" enums:"approved,submitted,draft"`
+	IncludeEmpty      bool               `json:"include_empty,omitempty"`
+	Labels            string             `json:"labels,omitempty" enums:"none,fr,en,both"`
+	AllowBounds       bool               `json:"allow_bounds,omitempty"`
+	Split             string             `json:"split,omitempty" enums:"prorata_days"`
+	Limit             int                `json:"limit,omitempty" minimum:"1" maximum:"10000"`
+	Cursor            string             `json:"cursor,omitempty"`
+} // @name AggregateRequest
+
+// AggregateTerritory names territories; a list of ids in its place is read too.
+type AggregateTerritory struct {
+	In   []string `json:"in" example:"metropole-200046977"`
+	Type string   `json:"type,omitempty" example:"commune"`
+} // @name AggregateTerritory
+
+// AggregatePeriod names periods; a text or a list in its place is read too.
+type AggregatePeriod struct {
+	In          []string `json:"in,omitempty"`
+	Range       string   `json:"range,omitempty" example:"2023/2025"`
+	Granularity string   `json:"granularity,omitempty" example:"quarter"`
+} // @name AggregatePeriod
+
+// AggregateFilter is a condition that must hold. Without op, a text value is
+// read as in a query string: "ge:100,lt:5".
+type AggregateFilter struct {
+	Field string `json:"field" example:"value"`
+	Op    string `json:"op,omitempty" enums:"eq,ne,gt,ge,lt,le,sw" example:"ge"`
+	Value any    `json:"value"`
+} // @name AggregateFilter
+
+func (s *server) aggregates(c *call, criteria []criterion, faults []impact.Fault) error {
+	limit, cursor, criteria, err := c.aggregatePage(criteria)
+	if err != nil {
+		return err
+	}
+	q, err := s.readQuery(c, criteria, faults, false)
+	if err != nil {
+		return err
+	}
+	ps := q.normalised()
+	query := appendQuery(nil, ps)
+	id := digest(query)
+	today := impact.DateOf(c.s.Now()).String()
+	cq := q.calculation()
+	if cells := s.cells(q); cells > maxComputed {
+		return tooManyCells(cells)
+	}
+	if c.r.Method == http.MethodGet && c.fresh(s.liveTag(c, cq, query, today, limit, cursor)) {
+		return nil
+	}
+	var position []string
+	if cursor != "" {
+		if position, err = s.openCursor(cursor, id); err != nil {
+			e := err.(*impact.Error) //nolint:errcheck,forcetypeassert // openCursor refuses with nothing else
+			e.Link = "/v1/aggregates?" + queryString(ps)
+			return e
+		}
+	}
+	rows, excluded, err := s.figures(q)
+	if err != nil {
+		return err
+	}
+	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
+		return err
+	}
+	if position != nil {
+		if rows, err = s.after(q, rows, position); err != nil {
+			return err
+		}
+	}
+	next := ""
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = s.sealCursor(q.position(&rows[limit-1]), id)
+	}
+	get := queryString(ps)
+	if next != "" {
+		next = c.address("/v1/aggregates"+c.suffix, get+"&limit="+strconv.Itoa(limit)+"&cursor="+next)
+		c.w.Header().Add("Link", "<"+next+`>; rel="next"`)
+	}
+	if c.r.Method == http.MethodPost && len(get) < maxURI-len("/v1/aggregates?") {
+		c.w.Header().Set("Content-Location", c.address("/v1/aggregates"+c.suffix, get))
+	}
+	return s.writeFigures(c, q, figurePage{rows: rows, excluded: excluded, query: query, get: get, next: next, today: today})
+}
+
+// aggregatePage takes limit and cursor off the query, from either spelling.
+// Flat formats are whole unless a limit is asked: a file that stops in the
+// middle looks complete.
+func (c *call) aggregatePage(criteria []criterion) (limit int, cursor string, rest []criterion, err error) {
+	limit = aggregatePage
+	if c.format.Name != FormatJSON.Name {
+		limit = maxReturned
+	}
+	if c.r.Method == http.MethodPost {
+		rest = slices.Clone(criteria[:0])
+		for _, k := range criteria {
+			switch k.name {
+			case "limit":
+				n, e := strconv.Atoi(k.terms[0].value)
+				if e != nil || n < 1 || n > maxAggregatePage || len(k.terms) > 1 {
+					return 0, "", nil, impact.Refuse(k.at.mark(faultLimit(k.terms[0].value)))
+				}
+				limit = n
+			case "cursor":
+				cursor = k.terms[0].value
+			default:
+				rest = append(rest, k)
+			}
+		}
+		return limit, cursor, rest, nil
+	}
+	if c.query.has("limit") {
+		limit = c.query.integer("limit", aggregatePage, 1, maxAggregatePage)
+	}
+	cursor = c.query.one("cursor")
+	return limit, cursor, criteria, c.query.err()
+}
+
+// readQuery resolves the query, waits for the write it must see, and checks
+// that the caller may ask it.
+func (s *server) readQuery(c *call, criteria []criterion, faults []impact.Fault, anywhere bool) (*aggregateQuery, error) {
+	if err := s.await(c); err != nil {
+		return nil, err
+	}
+	q, err := aggregateReader{
+		catalogue: s.Catalogue, today: impact.DateOf(s.Now()), latest: s.latestPeriod,
+		anywhere: anywhere, inBody: c.r.Method == http.MethodPost,
+	}.read(criteria, faults)
+	if err != nil {
+		return nil, err
+	}
+	return q, s.entitle(c, q)
+}
+
+// latestPeriod is the last bucket of length g with a value, the last period
+// stated when g is empty.
+func (s *server) latestPeriod(q *aggregateQuery, g impact.Granularity) (impact.Period, bool) {
+	cq := q.calculation()
+	cq.Periods = nil
+	var last impact.Period
+	found := false
+	for _, p := range s.Figures.Available(cq).Periods {
+		if g != "" {
+			b := p.Buckets(g)
+			if len(b) != 1 {
+				continue // straddles: counts in no bucket
+			}
+			p = b[0]
+		}
+		if !found || p.End > last.End || p.End == last.End && p.Start > last.Start {
+			last, found = p, true
+		}
+	}
+	return last, found
+}
+
+// await lets a reader see its own write: the header it was given is sent back.
+func (s *server) await(c *call) error {
+	token := c.r.Header.Get("Consistency-Token")
+	if token == "" || s.Follower == nil {
+		return nil
+	}
+	seq, err := strconv.ParseInt(token, 10, 64)
+	if err != nil || seq < 0 {
+		return &impact.Error{
+			Kind: impact.Malformed, Code: "invalid_header",
+			Detail: bilingual("Consistency-Token n'est pas un jeton donné par cette API.", "Consistency-Token is not a token given by this API."),
+			Hint:   bilingual("Renvoyez l'en-tête Consistency-Token d'une écriture, tel que reçu.", "Send back the Consistency-Token header of a write, as received."),
+			Faults: []impact.Fault{{Code: "invalid_number", Header: "Consistency-Token", Value: token}},
+		}
+	}
+	return s.Follower.WaitFor(c.r.Context(), seq)
+}
+
+// entitle decides who may ask what (api.md 5.4). A partial sum is never taken
+// for a territory's: an organisation names itself.
+func (s *server) entitle(c *call, q *aggregateQuery) error {
+	p := c.principal
+	switch p.Role {
+	case impact.RoleOrganisation, impact.RoleSteward:
+	default:
+		return &impact.Error{
+			Kind: impact.Forbidden, Code: "insufficient_scope",
+			Detail: bilingual("Les chiffres en direct sont pour les titulaires de droits : une organisation sur ses données, ou le service instructeur.", "Live figures are for rights holders: an organisation on its own data, or a steward."),
+			Hint:   bilingual("Les chiffres publiés le seront pour tous avec la première publication (release).", "Published figures will be for all with the first release."),
+		}
+	}
+	if !q.asOf.IsZero() {
+		return impact.Refuse(q.place("as_of").mark(fault("unknown_reference", "",
+			bilingual("La lecture des chiffres tels qu'ils étaient connus à un instant n'est pas encore servie.", "Figures as they were known at an instant are not served yet."),
+			bilingual("Ôtez as_of ; l'historique d'une observation est à GET /v1/observations/{id}/history.", "Leave as_of out; the history of an observation is at GET /v1/observations/{id}/history."))))
+	}
+	switch q.release {
+	case "live":
+	case "":
+		f := q.place("release").mark(faultMissingParameter("release",
+			"Aucune publication n'existe encore : demandez release=live, les faits d'aujourd'hui.", "No release exists yet: ask release=live, the facts of today."))
+		if f.Parameter == "" {
+			f.Code = "missing_field"
+			return impact.Refuse(f)
+		}
+		return &impact.Error{Kind: impact.Malformed, Code: "missing_parameter", Detail: f.Detail, Hint: f.Hint, Faults: []impact.Fault{f}}
+	default:
+		return &impact.Error{
+			Kind: impact.NotFound, Code: "not_found",
+			Detail: bilingual("Aucune publication (release) n'existe encore.", "No release exists yet."),
+			Hint:   bilingual("Demandez release=live, les faits d'aujourd'hui.", "Ask release=live, the facts of today."),
+		}
+	}
+	if err := s.entitleOrganisation(c, q); err != nil {
+		return err
+	}
+	if q.state == impact.Draft && p.Role == impact.RoleSteward {
+		return notYours(bilingual("Un brouillon n'appartient qu'à son organisation.", "A draft is its organisation's alone."),
+			bilingual("Demandez state=submitted ou state=approved.", "Ask state=submitted or state=approved."))
+	}
+	return nil
+}
+
+func (s *server) entitleOrganisation(c *call, q *aggregateQuery) error {
+	p := c.principal
+	own := p.Organisation
+	if p.Role == impact.RoleOrganisation && q.organisation == "" {
+		return notYours(
+			bilingual("En direct, une organisation ne lit que ses propres données, et le dit.", "Live, an organisation reads its own data only, and says so."),
+			bilingual("Ajoutez organisation="+string(own)+".", "Add organisation="+string(own)+"."))
+	}
+	if q.organisation == "" || q.organisation == own {
+		return nil
+	}
+	if p.Role == impact.RoleOrganisation && !strings.Contains(string(q.organisation), ":") {
+		return notYours(
+			bilingual("Ces chiffres sont ceux d'une autre organisation.", "These figures are those of another organisation."),
+			bilingual("Votre jeton lit organisation="+string(own)+".", "Your token reads organisation="+string(own)+"."))
+	}
+	ref := string(q.organisation)
+	found, warnings, err := s.find(c, ref)
+	if err != nil {
+		return err
+	}
+	at := q.place(dimOrganisation)
+	for _, w := range warnings {
+		q.warnings = append(q.warnings, at.mark(w))
+	}
+	switch {
+	case p.Role == impact.RoleOrganisation:
+		if !slices.ContainsFunc(found, func(o impact.Organisation) bool { return o.ID == own }) {
+			return notYours(
+				bilingual("Ces chiffres sont ceux d'une autre organisation, ou de personne.", "These figures are those of another organisation, or of nobody."),
+				bilingual("Votre jeton lit organisation="+string(own)+".", "Your token reads organisation="+string(own)+"."))
+		}
+		q.organisation = own
+	case len(found) == 0:
+		return impact.Refuse(at.mark(unknownOrganisation(ref)))
+	case len(found) > 1:
+		return impact.Refuse(at.mark(ambiguousOrganisation(ref, found)))
+	default:
+		q.organisation = found[0].ID
+	}
+	return nil
+}
+
+func notYours(detail, hint impact.Text) error {
+	return &impact.Error{Kind: impact.Forbidden, Code: "not_mandated", Detail: detail, Hint: hint}
+}
+
+// cells counts what a query makes the calculation compute, cuts included.
+func (s *server) cells(q *aggregateQuery) int {
+	cq := q.calculation()
+	n := cq.Rows()
+	for _, d := range cq.Cuts {
+		codes := 1
+		name := strings.TrimPrefix(string(d), dimDisaggregation)
+		if list := s.Catalogue.List(name); len(list) > 0 {
+			codes = len(list) + 1 // and the organisations without code
+		}
+		if n > maxComputed {
+			break
+		}
+		n *= codes
+	}
+	return n
+}
+
+func tooManyCells(n int) error {
+	size := strconv.Itoa(n)
+	return &impact.Error{
+		Kind: impact.Invalid, Code: "result_too_large",
+		Detail: bilingual("La requête demande "+size+" cellules ; une requête en calcule 1 000 000 au plus.", "The query asks for "+size+" cells; a query computes 1,000,000 at most."),
+		Hint:   bilingual("Raccourcissez period, choisissez un territory_type plus large, ou retirez une dimension de group_by.", "Shorten period, choose a wider territory_type, or drop a dimension from group_by."),
+		Link:   "/v1/aggregates/estimate",
+	}
+}
+
+// liveTag names a live answer: what it could read, what was asked, by whom, on
+// which day, by which version of the rules.
+func (s *server) liveTag(c *call, cq calculation.Query, query []byte, today string, limit int, cursor string) string {
+	var print [8]byte
+	binary.BigEndian.PutUint64(print[:], s.Figures.Fingerprint(cq))
+	id := digest(print[:], query, []byte(c.principal.Client), []byte(today), []byte(s.Version), []byte(calculation.MethodVersion),
+		strconv.AppendInt(nil, int64(limit), 10), []byte(cursor))
+	return c.weakTag("live-" + hex(id[:]))
+}
+
+type figurePage struct {
+	rows     []figureRow
+	excluded []calculation.Exclusion
+	query    []byte
+	get      string
+	next     string
+	today    string
+}
+
+func (s *server) writeFigures(c *call, q *aggregateQuery, p figurePage) error {
+	columns := q.columns(s, p.today)
+	var body []byte
+	switch c.format.Name {
+	case FormatCSV.Name, FormatFrenchCSV.Name:
+		dialect := format.RFC4180
+		if c.format.Name == FormatFrenchCSV.Name {
+			dialect = format.French
+		}
+		var b bytes.Buffer
+		if err := format.WriteCSV(&b, dialect, columns, p.rows); err != nil {
+			return err
+		}
+		body = b.Bytes()
+	case FormatNDJSON.Name:
+		var b bytes.Buffer
+		if err := format.WriteNDJSON(&b, columns, p.rows); err != nil {
+			return err
+		}
+		body = b.Bytes()
+	default:
+		body = s.appendPage(c, q, columns, p)
+	}
+	c.write(http.StatusOK, c.format.Type, body)
+	return nil
+}
+
+// appendPage writes the JSON answer by hand: it is the hot path.
+func (s *server) appendPage(c *call, q *aggregateQuery, columns []column, p figurePage) []byte {
+	dst := make([]byte, 0, 2048+384*len(p.rows))
+	dst = append(dst, `{"data":[`...)
+	row := format.NewJSONRow(columns)
+	for i := range p.rows {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = row.Append(dst, &p.rows[i])
+	}
+	dst = append(dst, `],"meta":{"query":`...)
+	dst = append(dst, p.query...)
+	dst = append(dst, `,"release":"live","method":`...)
+	dst = format.AppendString(dst, calculation.MethodVersion)
+	dst = append(dst, `,"methodology":{`...)
+	var last *impact.Indicator
+	told := make(map[*impact.Indicator]bool, len(q.indicators))
+	for i := range p.rows {
+		ind := p.rows[i].indicator
+		if ind == nil || ind == last {
+			continue
+		}
+		if last = ind; told[ind] {
+			continue
+		}
+		if len(told) > 0 {
+			dst = append(dst, ',')
+		}
+		told[ind] = true
+		dst = format.AppendString(dst, string(ind.Code))
+		dst = append(dst, ':')
+		dst = format.AppendString(dst, ind.MethodologyVersion)
+	}
+	dst = append(dst, `},"row_count":`...)
+	dst = strconv.AppendInt(dst, int64(len(p.rows)), 10)
+	dst = append(dst, `,"truncated":`...)
+	dst = strconv.AppendBool(dst, p.next != "")
+	dst = append(dst, `,"disclosure_control":{"status":"LIVE"},"excluded":`...)
+	dst = appendExcluded(dst, p.excluded)
+	dst = append(dst, `,"warnings":`...)
+	dst = c.appendWarnings(dst, q.warnings)
+	dst = append(dst, `},"links":{"self":`...)
+	self := c.address("/v1/aggregates", p.get)
+	if c.r.Method == http.MethodGet {
+		self = c.self()
+	}
+	dst = format.AppendString(dst, self)
+	dst = append(dst, `,"next":`...)
+	if p.next == "" {
+		dst = append(dst, "null"...)
+	} else {
+		dst = format.AppendString(dst, p.next)
+	}
+	dst = append(dst, `,"csv":`...)
+	dst = format.AppendString(dst, c.address("/v1/aggregates.csv", p.get))
+	dst = append(dst, `,"availability":`...)
+	dst = format.AppendString(dst, c.address("/v1/aggregates/availability", p.get))
+	return append(dst, "}}\n"...)
+}
+
+func (c *call) appendWarnings(dst []byte, warnings []impact.Fault) []byte {
+	if len(warnings) == 0 {
+		return append(dst, "[]"...)
+	}
+	b, err := json.Marshal(c.entries(warnings))
+	if err != nil {
+		panic(err) // texts alone
+	}
+	return append(dst, b...)
+}
+
+func appendExcluded(dst []byte, excluded []calculation.Exclusion) []byte {
+	dst = append(dst, '[')
+	for i, e := range excluded {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"reason":`...)
+		dst = format.AppendString(dst, string(e.Reason))
+		dst = append(dst, `,"observations":`...)
+		dst = strconv.AppendInt(dst, int64(e.Observations), 10)
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
+}

@@ -1,0 +1,445 @@
+package api
+
+import (
+	"encoding/json"
+	"math/big"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/format"
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// explainParams are the parameters that name one cell.
+const explainParams = "indicator territory period granularity vintage organisation_class structure_kind size_class " +
+	"organisation disaggregation.* release as_of state allow_bounds split labels"
+
+// availabilityParams select what may still be asked, estimateParams what would
+// be computed.
+const (
+	availabilityParams = "mode indicator impact_type territory territory_type period granularity vintage " +
+		"organisation_class structure_kind size_class organisation disaggregation.* release as_of state"
+	estimateParams = "indicator impact_type territory territory_type period granularity group_by vintage " +
+		"organisation_class structure_kind size_class organisation disaggregation.* measures totals release state"
+)
+
+// Explanation tells how one figure was made.
+type Explanation struct {
+	Cell        Aggregate          `json:"cell"`
+	Formula     ExplanationFormula `json:"formula"`
+	MeasureKind string             `json:"measure_kind" example:"ratio"`
+	// Version of the indicator's methodology, and of the rules of calculation.
+	MethodologyVersion string `json:"methodology_version" example:"1.3"`
+	Method             string `json:"method" example:"1.0"`
+	// How values combine: organisations, territories, time, rounding, when_empty.
+	Rules map[string]Text `json:"rules"`
+	// The sums the formula is applied to.
+	Inputs   []ExplanationInput `json:"inputs"`
+	Excluded []Excluded         `json:"excluded"`
+	// Each observation that counts; of one input they add up to it.
+	Contributors []Contributor `json:"contributors"`
+	// Each observation that adds nothing, with its reason.
+	LeftOut []LeftOut       `json:"left_out"`
+	Links   Links           `json:"links"`
+	Meta    ExplanationMeta `json:"meta"`
+} // @name AggregateExplanation
+
+// ExplanationMeta tells how the query was understood.
+type ExplanationMeta struct {
+	Release           string            `json:"release" example:"live"`
+	DisclosureControl DisclosureControl `json:"disclosure_control"`
+	Warnings          []ProblemEntry    `json:"warnings"`
+} // @name AggregateExplanationMeta
+
+// ExplanationFormula is the formula in words and for machines.
+type ExplanationFormula struct {
+	FR      string `json:"fr" example:"(réemployé + recyclé + énergie) ÷ collecté"`
+	EN      string `json:"en"`
+	Machine string `json:"machine" example:"(waste_reused+waste_recycled+waste_energy_recovered)/waste_collected"`
+} // @name AggregateFormula
+
+// ExplanationInput is one sum; null when nothing counts.
+type ExplanationInput struct {
+	Indicator string           `json:"indicator" example:"waste_collected"`
+	Value     *impact.Quantity `json:"value" swaggertype:"number" extensions:"x-nullable" example:"3400"`
+	Unit      string           `json:"unit" example:"t"`
+	Links     AggregateLinks   `json:"links"`
+} // @name AggregateInput
+
+// Contributor is one observation in one input: counted = value × weight.
+type Contributor struct {
+	Organisation string           `json:"organisation"`
+	Observation  string           `json:"observation,omitempty"`
+	Indicator    string           `json:"indicator"`
+	Territory    string           `json:"territory"`
+	Period       string           `json:"period"`
+	Cut          string           `json:"cut,omitempty" example:"sex=F"`
+	Value        impact.Quantity  `json:"value" swaggertype:"number"`
+	ObsStatus    string           `json:"obs_status"`
+	Weight       *impact.Quantity `json:"weight" swaggertype:"number" extensions:"x-nullable"`
+	Counted      *impact.Quantity `json:"counted" swaggertype:"number" extensions:"x-nullable"`
+} // @name AggregateContributor
+
+// LeftOut is one observation that adds nothing to the figure.
+type LeftOut struct {
+	Organisation string `json:"organisation"`
+	Observation  string `json:"observation,omitempty"`
+	Indicator    string `json:"indicator"`
+	Territory    string `json:"territory"`
+	Period       string `json:"period"`
+	Cut          string `json:"cut,omitempty"`
+	Reason       string `json:"reason" example:"not_approved"`
+} // @name AggregateLeftOut
+
+// explainAggregate tells how one figure was made.
+//
+//	@Summary		How one figure was made
+//	@Description	Formula, rules, inputs and exclusions of one cell, and each observation behind it for whoever has a right on all of them. 422 `not_one_cell` when the query names several.
+//	@ID				explainAggregate
+//	@Tags			aggregates
+//	@Produce		json
+//	@Security		BearerAuth
+//	@Param			indicator			query	string		true	"One indicator"		example(recovery_rate)
+//	@Param			territory			query	string		true	"One territory"		example(metropole-200046977)
+//	@Param			period				query	string		true	"One period"		example(2025)
+//	@Param			granularity			query	string		false	"Length of the bucket"	Enums(year,semester,quarter,month)
+//	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
+//	@Param			structure_kind		query	[]string	false	"Kinds of structures"	collectionFormat(csv)
+//	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
+//	@Param			organisation		query	string		false	"One organisation; required of an organisation, which names itself"
+//	@Param			disaggregation.sex	query	[]string	false	"One part of the values: any dimension in place of sex: `disaggregation.sex=F`"	collectionFormat(csv)
+//	@Param			release				query	string		false	"`live`"	example(live)
+//	@Param			as_of				query	string		false	"Not served yet"	format(date-time)
+//	@Param			vintage				query	string		false	"Year of the official geographic code"
+//	@Param			state				query	string		false	"Least state of the submissions that count"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			allow_bounds		query	boolean		false	"Bounds of counts that do not add up"	default(false)
+//	@Param			split				query	string		false	"Shares a flow that straddles two buckets by days"	Enums(prorata_days)
+//	@Param			labels				query	string		false	"Labels beside codes"	Enums(none,fr,en,both)	default(none)
+//	@Param			Consistency-Token	header	string		false	"Of a write: the figures wait until they know it"
+//	@Success		200	{object}	Explanation
+//	@Failure		default	{object}	Problem
+//	@Router			/v1/aggregates/explain [get]
+func (s *server) explainAggregate(c *call) error {
+	criteria, faults := criteriaOfQuery(c.query)
+	q, err := s.readQuery(c, criteria, faults, false)
+	if err != nil {
+		return err
+	}
+	if len(q.indicators) != 1 || len(q.territories) != 1 || len(q.periods) != 1 || q.impossible() {
+		return notOneCell(len(q.indicators), len(q.territories), len(q.periods))
+	}
+	e, err := s.Figures.Explain(q.calculation())
+	if err != nil {
+		return err
+	}
+	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
+		return err
+	}
+	return s.writeExplanation(c, q, e)
+}
+
+func (s *server) writeExplanation(c *call, q *aggregateQuery, e *calculation.Explanation) error {
+	row := s.rows(nil, q, []calculation.Figure{e.Figure}, false)
+	q.measures = []string{measureValue, measureNumerator, measureDenominator, measureOrganisations, measureObservations, measureCoverage}
+	today := impact.DateOf(s.Now()).String()
+	out := Explanation{
+		Formula:            ExplanationFormula{FR: e.Formula.Text.FR, EN: e.Formula.Text.In(impact.English), Machine: e.Formula.Machine},
+		MeasureKind:        string(e.Figure.Kind),
+		MethodologyVersion: e.Figure.MethodologyVersion,
+		Method:             e.MethodVersion,
+		Rules:              make(map[string]Text, len(e.Rules)),
+		Inputs:             make([]ExplanationInput, 0, len(e.Inputs)),
+		Excluded:           excludedOf(e.Excluded),
+		Contributors:       make([]Contributor, 0, len(e.Contributors)),
+		LeftOut:            make([]LeftOut, 0, len(e.LeftOut)),
+		Links:              Links{Self: c.self()},
+		Meta:               ExplanationMeta{Release: "live", DisclosureControl: DisclosureControl{Status: "LIVE"}, Warnings: c.entries(q.warnings)},
+	}
+	cellJSON := format.NewJSONRow(q.columns(s, today)).Append(nil, &row[0])
+	if err := json.Unmarshal(cellJSON, &out.Cell); err != nil {
+		return err
+	}
+	for _, r := range e.Rules {
+		out.Rules[r.Dimension] = text(r.Text)
+	}
+	before, after, _ := strings.Cut(out.Cell.Links.Explain, "indicator="+out.Cell.Indicator)
+	for _, in := range e.Inputs {
+		wire := ExplanationInput{Indicator: string(in.Indicator), Value: in.Value, Links: AggregateLinks{Explain: before + "indicator=" + string(in.Indicator) + after}}
+		if ind := s.Catalogue.Indicator(in.Indicator); ind != nil {
+			wire.Unit = ind.Unit
+		}
+		out.Inputs = append(out.Inputs, wire)
+	}
+	for _, k := range e.Contributors {
+		out.Contributors = append(out.Contributors, Contributor{
+			Organisation: string(k.Organisation), Observation: s.observationID(k.Cell), Indicator: string(k.Indicator),
+			Territory: s.territoryID(k.Cell.Territory), Period: k.Cell.Period.String(), Cut: k.Cell.Cut,
+			Value: k.Value, ObsStatus: statusText[k.Status], Weight: rational(k.Weight), Counted: rational(k.Counted),
+		})
+	}
+	for _, k := range e.LeftOut {
+		out.LeftOut = append(out.LeftOut, LeftOut{
+			Organisation: string(k.Organisation), Observation: s.observationID(k.Cell), Indicator: string(k.Indicator),
+			Territory: s.territoryID(k.Cell.Territory), Period: k.Cell.Period.String(), Cut: k.Cell.Cut, Reason: string(k.Reason),
+		})
+	}
+	return c.answer(http.StatusOK, out)
+}
+
+func (s *server) observationID(k impact.CellKey) string {
+	if s.ObservationID == nil {
+		return ""
+	}
+	return string(s.ObservationID(k))
+}
+
+func (s *server) territoryID(k impact.TerritoryKey) string {
+	if t := s.Catalogue.Gazetteer().ByKey(k); t != nil {
+		return string(t.ID)
+	}
+	return ""
+}
+
+// rational rounds to six decimals, half to even.
+func rational(r *big.Rat) *impact.Quantity {
+	if r == nil {
+		return nil
+	}
+	return quantity(r)
+}
+
+func excludedOf(list []calculation.Exclusion) []Excluded {
+	out := make([]Excluded, len(list))
+	for i, e := range list {
+		out[i] = Excluded{string(e.Reason), e.Observations}
+	}
+	return out
+}
+
+func notOneCell(indicators, territories, periods int) error {
+	var fr, en []string
+	for _, d := range []struct {
+		n            int
+		name, fr, en string
+	}{
+		{indicators, dimIndicator, "indicateurs", "indicators"},
+		{territories, dimTerritory, "territoires", "territories"},
+		{periods, dimPeriod, "périodes", "periods"},
+	} {
+		if d.n != 1 {
+			size := big.NewInt(int64(d.n)).String()
+			fr, en = append(fr, size+" "+d.fr), append(en, size+" "+d.en)
+		}
+	}
+	return &impact.Error{
+		Kind: impact.Invalid, Code: "not_one_cell",
+		Detail: bilingual("Une explication porte sur une cellule ; la requête en nomme "+strings.Join(fr, ", ")+".", "An explanation is of one cell; the query names "+strings.Join(en, ", ")+"."),
+		Hint:   bilingual("Donnez un indicateur, un territoire et une période ; chaque ligne de GET /v1/aggregates porte le lien de son explication.", "Give one indicator, one territory and one period; each row of GET /v1/aggregates carries the link to its explanation."),
+	}
+}
+
+// AggregateAvailability is what a query can still ask for and get a value.
+type AggregateAvailability struct {
+	Mode string `json:"mode" enums:"exact,available" example:"exact"`
+	// Values with at least one number, by dimension.
+	Dimensions AvailableDimensions `json:"dimensions"`
+	// First and last day stated; null when there is nothing.
+	From         *string `json:"from" format:"date" extensions:"x-nullable"`
+	To           *string `json:"to" format:"date" extensions:"x-nullable"`
+	Observations int     `json:"n_observations"`
+	Links        Links   `json:"links"`
+	Meta         Warned  `json:"meta"`
+} // @name AggregateAvailability
+
+// AvailableDimensions lists values by dimension.
+type AvailableDimensions struct {
+	Indicator         []string            `json:"indicator"`
+	ImpactType        []string            `json:"impact_type"`
+	Territory         []string            `json:"territory"`
+	Period            []string            `json:"period"`
+	OrganisationClass []string            `json:"organisation_class"`
+	StructureKind     []string            `json:"structure_kind"`
+	SizeClass         []string            `json:"size_class"`
+	Disaggregations   map[string][]string `json:"disaggregations"`
+} // @name AvailableDimensions
+
+// listAvailableAggregates tells what a query can still ask for.
+//
+//	@Summary		Values each dimension can still take
+//	@Description	`mode=exact`: the values found in what is selected. `mode=available`: for each dimension, the values that would give a figure if its own condition were changed, the others kept.
+//	@ID				listAvailableAggregates
+//	@Tags			aggregates
+//	@Produce		json
+//	@Security		BearerAuth
+//	@Param			mode				query	string		false	"exact or available"	Enums(exact,available)	default(exact)
+//	@Param			indicator			query	[]string	false	"Codes of indicators"	collectionFormat(csv)
+//	@Param			impact_type			query	[]string	false	"Natures of impact"	collectionFormat(csv)
+//	@Param			territory			query	[]string	false	"Territories"	collectionFormat(csv)
+//	@Param			territory_type		query	string		false	"Level"	Enums(pays,region,departement,metropole,ctm,commune,arrondissement)
+//	@Param			period				query	[]string	false	"Periods"	collectionFormat(csv)
+//	@Param			granularity			query	string		false	"Length of the buckets"	Enums(year,semester,quarter,month)
+//	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
+//	@Param			structure_kind		query	[]string	false	"Kinds of structures"	collectionFormat(csv)
+//	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
+//	@Param			organisation		query	string		false	"One organisation; required of an organisation, which names itself"
+//	@Param			disaggregation.sex	query	[]string	false	"Parts of the values"	collectionFormat(csv)
+//	@Param			release				query	string		false	"`live`"	example(live)
+//	@Param			as_of				query	string		false	"Not served yet"	format(date-time)
+//	@Param			vintage				query	string		false	"Year of the official geographic code"
+//	@Param			state				query	string		false	"Least state of the submissions that count"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			Consistency-Token	header	string		false	"Of a write: the figures wait until they know it"
+//	@Success		200	{object}	AggregateAvailability
+//	@Success		304	"Nothing moved"
+//	@Failure		default	{object}	Problem
+//	@Router			/v1/aggregates/availability [get]
+func (s *server) listAvailableAggregates(c *call) error {
+	mode := c.query.enum("mode", "exact", "exact", "available")
+	if err := c.query.err(); err != nil {
+		return err
+	}
+	criteria, faults := criteriaOfQuery(c.query)
+	criteria = slices.DeleteFunc(criteria, func(k criterion) bool { return k.name == "mode" })
+	q, err := s.readQuery(c, criteria, faults, true)
+	if err != nil {
+		return err
+	}
+	cq := q.calculation()
+	if c.fresh(s.liveTag(c, cq, appendQuery(nil, q.normalised()), mode, 0, "")) {
+		return nil
+	}
+	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
+		return err
+	}
+	exact := s.Figures.Available(cq)
+	out := AggregateAvailability{Mode: mode, Dimensions: s.available(exact), Observations: exact.Observations, Links: Links{Self: c.self()}, Meta: Warned{c.entries(q.warnings)}}
+	if exact.Any {
+		from, to := exact.Span.Start.String(), exact.Span.End.String()
+		out.From, out.To = &from, &to
+	}
+	if mode == "available" {
+		out.Dimensions = s.widened(q)
+	}
+	return c.answer(http.StatusOK, out)
+}
+
+// widened asks once per dimension that has a condition, without it.
+func (s *server) widened(q *aggregateQuery) AvailableDimensions {
+	without := func(change func(*aggregateQuery)) AvailableDimensions {
+		wide := *q
+		change(&wide)
+		return s.available(s.Figures.Available(wide.calculation()))
+	}
+	all := s.Catalogue.Indicators()
+	byIndicator := without(func(w *aggregateQuery) { w.indicators = all })
+	out := AvailableDimensions{
+		Indicator:         byIndicator.Indicator,
+		ImpactType:        byIndicator.ImpactType,
+		Territory:         without(func(w *aggregateQuery) { w.territories = nil }).Territory,
+		Period:            without(func(w *aggregateQuery) { w.periods = nil }).Period,
+		OrganisationClass: without(func(w *aggregateQuery) { w.classes = nil }).OrganisationClass,
+		StructureKind:     without(func(w *aggregateQuery) { w.structureKinds = nil }).StructureKind,
+		SizeClass:         without(func(w *aggregateQuery) { w.sizeClasses = nil }).SizeClass,
+		Disaggregations:   without(func(w *aggregateQuery) { w.disaggregations = nil }).Disaggregations,
+	}
+	return out
+}
+
+func (s *server) available(a calculation.Availability) AvailableDimensions {
+	out := AvailableDimensions{
+		Indicator: texts(a.Indicators), ImpactType: texts(a.ImpactTypes), Territory: make([]string, 0, len(a.Territories)), Period: make([]string, 0, len(a.Periods)),
+		OrganisationClass: texts(a.Classes), StructureKind: texts(a.StructureKinds), SizeClass: texts(a.SizeClasses), Disaggregations: a.Disaggregations,
+	}
+	for _, k := range a.Territories {
+		out.Territory = append(out.Territory, s.territoryID(k))
+	}
+	slices.Sort(out.Territory)
+	for _, p := range a.Periods {
+		out.Period = append(out.Period, p.String())
+	}
+	if out.Disaggregations == nil {
+		out.Disaggregations = map[string][]string{}
+	}
+	return out
+}
+
+func texts[S ~string](list []S) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		out[i] = string(v)
+	}
+	return out
+}
+
+// AggregateEstimate is the size of an answer, before it is computed.
+type AggregateEstimate struct {
+	// Rows at most: rows without value are left out of the answer.
+	Rows int `json:"rows" example:"6960"`
+	// Cells the calculation goes through.
+	Cells int `json:"cells" example:"6960"`
+	// The answer would be computed and returned.
+	Fits   bool           `json:"fits"`
+	Limits EstimateLimits `json:"limits"`
+	Links  EstimateLinks  `json:"links"`
+	Meta   Warned         `json:"meta"`
+} // @name AggregateEstimate
+
+// EstimateLimits are the limits an estimate is compared with.
+type EstimateLimits struct {
+	Cells int `json:"cells" example:"1000000"`
+	Rows  int `json:"rows" example:"50000"`
+	Page  int `json:"page" example:"10000"`
+} // @name AggregateEstimateLimits
+
+// EstimateLinks leads to the query itself.
+type EstimateLinks struct {
+	Self       string `json:"self"`
+	Aggregates string `json:"aggregates"`
+} // @name AggregateEstimateLinks
+
+// estimateAggregates counts before computing.
+//
+//	@Summary		Size of an answer, before it is computed
+//	@ID				estimateAggregates
+//	@Tags			aggregates
+//	@Produce		json
+//	@Security		BearerAuth
+//	@Param			indicator			query	[]string	false	"Codes of indicators; all of them when absent"	collectionFormat(csv)
+//	@Param			impact_type			query	[]string	false	"Natures of impact"	collectionFormat(csv)
+//	@Param			territory			query	[]string	true	"Territories"	collectionFormat(csv)
+//	@Param			territory_type		query	string		false	"Level of the rows"	Enums(pays,region,departement,metropole,ctm,commune,arrondissement)
+//	@Param			period				query	[]string	true	"Periods"	collectionFormat(csv)
+//	@Param			granularity			query	string		false	"Length of the buckets"	Enums(year,semester,quarter,month)
+//	@Param			group_by			query	[]string	false	"Dimensions of a row"	collectionFormat(csv)
+//	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
+//	@Param			structure_kind		query	[]string	false	"Kinds of structures"	collectionFormat(csv)
+//	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
+//	@Param			organisation		query	string		false	"One organisation"
+//	@Param			disaggregation.sex	query	[]string	false	"Parts of the values"	collectionFormat(csv)
+//	@Param			measures			query	[]string	false	"What a row carries"	collectionFormat(csv)
+//	@Param			totals				query	string		false	"Adds the declared parent"	Enums(territory)
+//	@Param			release				query	string		false	"`live`"	example(live)
+//	@Param			vintage				query	string		false	"Year of the official geographic code"
+//	@Param			state				query	string		false	"Least state of the submissions that count"	Enums(approved,submitted,draft)	default(approved)
+//	@Success		200	{object}	AggregateEstimate
+//	@Failure		default	{object}	Problem
+//	@Router			/v1/aggregates/estimate [get]
+func (s *server) estimateAggregates(c *call) error {
+	criteria, faults := criteriaOfQuery(c.query)
+	q, err := s.readQuery(c, criteria, faults, false)
+	if err != nil {
+		return err
+	}
+	cells := s.cells(q)
+	rows := cells
+	if q.totals && len(q.territories) > 0 {
+		rows += cells / len(q.territories)
+	}
+	return c.answer(http.StatusOK, AggregateEstimate{
+		Rows: rows, Cells: cells, Fits: cells <= maxComputed && rows <= maxReturned,
+		Limits: EstimateLimits{maxComputed, maxReturned, maxAggregatePage},
+		Links:  EstimateLinks{Self: c.self(), Aggregates: c.address("/v1/aggregates", queryString(q.normalised()))},
+		Meta:   Warned{c.entries(q.warnings)},
+	})
+}
