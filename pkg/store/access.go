@@ -17,20 +17,20 @@ type accessRow struct {
 
 func (accessRow) TableName() string { return "access_log" }
 
-// LogAccess notes who read or wrote the data of organisations, all lines or
-// none. At is now when zero. The log is append-only.
+// LogAccess notes who read or wrote whose data. At is now when zero. The log is
+// append-only.
 func (s *Store) LogAccess(ctx context.Context, lines ...impact.Access) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+	err := s.transact(ctx, func(ctx context.Context, _ *txn) error {
+		now := s.now()
 		rows := make([]accessRow, len(lines))
 		for i, a := range lines {
-			at := a.At
-			if at.IsZero() {
-				at = s.now()
+			if a.At.IsZero() {
+				a.At = now
 			}
-			rows[i] = accessRow{s.clock.next(s.now()), at.UnixMilli(), a.Client, a.Action, a.Organisation, a.Resource}
+			rows[i] = accessRow{s.clock.next(now), a.At.UnixMilli(), a.Client, a.Action, a.Organisation, a.Resource}
 		}
 		return s.orm(ctx).CreateInBatches(rows, 500).Error
 	})

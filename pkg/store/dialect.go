@@ -49,9 +49,14 @@ type dialect interface {
 	// same instant.
 	snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *sql.Tx, error)
 
+	// anyOf is the condition that a column has one of the values, from
+	// placeholder n on.
+	anyOf(column string, n int, values []int64) (condition string, args []any)
 	// facts reads old facts of (organisation, indicator) pairs in the columns
 	// of factColumns.
 	facts(pairs []pair, columns string) (query string, args []any)
+	// keyed is a table k of natural keys, to be joined.
+	keyed(keys []factKey) (table string, args []any)
 	// insertFacts, updateFacts and insertVersions write rows sorted by key.
 	insertFacts(ctx context.Context, t *txn, rows []factRow) error
 	updateFacts(ctx context.Context, t *txn, rows []factRow) error
@@ -159,6 +164,24 @@ func beginSnapshot(ctx context.Context, db *sql.DB, opts *sql.TxOptions) (*sql.C
 		return nil, nil, errors.Join(err, conn.Close())
 	}
 	return conn, tx, nil
+}
+
+func (d *postgresDialect) anyOf(column string, n int, values []int64) (string, []any) {
+	return fmt.Sprintf("%s = ANY($%d::bigint[])", column, n), []any{values}
+}
+
+func (d *postgresDialect) keyed(keys []factKey) (string, []any) {
+	columns := make([][]int32, 6)
+	for i := range columns {
+		columns[i] = make([]int32, len(keys))
+	}
+	for i, k := range keys {
+		for c, v := range [...]int32{k.organisation, int32(k.indicator), k.territory, k.start, k.end, k.cut} {
+			columns[c][i] = v
+		}
+	}
+	return `unnest($1::int[], $2::int[], $3::int[], $4::int[], $5::int[], $6::int[]) AS k (organisation, indicator, territory, period_start, period_end, cut)`,
+		[]any{columns[0], columns[1], columns[2], columns[3], columns[4], columns[5]}
 }
 
 func (d *postgresDialect) facts(pairs []pair, columns string) (string, []any) {
@@ -410,9 +433,33 @@ func (d *sqliteDialect) snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *s
 	return beginSnapshot(ctx, db, nil)
 }
 
+// The numbers of the three methods below come from the domain's own integers:
+// nothing to escape, and no limit on parameters to meet.
+
+func (d *sqliteDialect) anyOf(column string, _ int, values []int64) (string, []any) {
+	var list strings.Builder
+	for i, v := range values {
+		if i > 0 {
+			list.WriteByte(',')
+		}
+		fmt.Fprint(&list, v)
+	}
+	return column + " IN (" + list.String() + ")", nil
+}
+
+func (d *sqliteDialect) keyed(keys []factKey) (string, []any) {
+	var values strings.Builder
+	for i, k := range keys {
+		if i > 0 {
+			values.WriteByte(',')
+		}
+		fmt.Fprintf(&values, "(%d,%d,%d,%d,%d,%d)", k.organisation, k.indicator, k.territory, k.start, k.end, k.cut)
+	}
+	return `(SELECT column1 AS organisation, column2 AS indicator, column3 AS territory, column4 AS period_start, column5 AS period_end, column6 AS cut
+		FROM (VALUES ` + values.String() + `)) AS k`, nil
+}
+
 func (d *sqliteDialect) facts(pairs []pair, columns string) (string, []any) {
-	// The numbers come from the domain's own integers: nothing to escape, and
-	// no limit on parameters to meet.
 	var values strings.Builder
 	for i, p := range pairs {
 		if i > 0 {

@@ -238,7 +238,7 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 	for _, word := range strings.Fields(fold(f.Query)) {
 		db = db.Where(`search LIKE ? ESCAPE '\'`, "%"+strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(word)+"%")
 	}
-	db, err = keyset(db, page, f.UpdatedSince, "id")
+	db, err = keyset(db, page, f.UpdatedSince, "")
 	if err != nil {
 		return nil, nil, err
 	}
@@ -255,9 +255,10 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 	return list, next, nil
 }
 
-// keyset orders by (updated_at, id) or id, starts after the page's position
-// and asks for one row more than the page holds.
-func keyset(db *gorm.DB, page impact.Page, since time.Time, id string) (*gorm.DB, error) {
+// keyset orders by (updated_at, id) or id of a table ("submissions."), starts
+// after the page's position and asks for one row more than the page holds.
+func keyset(db *gorm.DB, page impact.Page, since time.Time, table string) (*gorm.DB, error) {
+	id, updated := table+"id", table+"updated_at"
 	if since.IsZero() {
 		switch len(page.After) {
 		case 0:
@@ -268,7 +269,7 @@ func keyset(db *gorm.DB, page impact.Page, since time.Time, id string) (*gorm.DB
 		}
 		return db.Order(id).Limit(page.Limit + 1), nil
 	}
-	db = db.Where("updated_at >= ?", since.UnixMilli())
+	db = db.Where(updated+" >= ?", since.UnixMilli())
 	switch len(page.After) {
 	case 0:
 	case 2:
@@ -276,11 +277,11 @@ func keyset(db *gorm.DB, page impact.Page, since time.Time, id string) (*gorm.DB
 		if err != nil {
 			return nil, badCursor()
 		}
-		db = db.Where("(updated_at, "+id+") > (?, ?)", at, page.After[1])
+		db = db.Where("("+updated+", "+id+") > (?, ?)", at, page.After[1])
 	default:
 		return nil, badCursor()
 	}
-	return db.Order("updated_at, " + id).Limit(page.Limit + 1), nil
+	return db.Order(updated + ", " + id).Limit(page.Limit + 1), nil
 }
 
 func badCursor() error {

@@ -1,0 +1,511 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// fact is a row of observations with what belongs to it elsewhere.
+type fact struct {
+	factRow
+	organisationID impact.OrganisationID
+	submissionID   impact.SubmissionID
+	state          impact.SubmissionState // of the submission
+}
+
+// ObservationID is the public id of a cell. It is "" when the cut was never
+// used: no such observation has ever been.
+func (s *Store) ObservationID(ctx context.Context, k impact.CellKey) (impact.ObservationID, error) {
+	cut, found, err := s.cuts.find(ctx, s, k.Cut)
+	if err != nil || !found {
+		return "", err
+	}
+	return idOf(factKey{int32(k.Organisation), int16(k.Indicator), int32(k.Territory), int32(k.Period.Start), int32(k.Period.End), cut}), nil
+}
+
+// observation gives the domain form of a fact.
+func (s *Store) observation(ctx context.Context, f *fact) (impact.Observation, error) {
+	cut, err := s.cuts.value(ctx, s, f.cut)
+	if err != nil {
+		return impact.Observation{}, err
+	}
+	was, err := s.profiles.value(ctx, s, f.profile)
+	if err != nil {
+		return impact.Observation{}, err
+	}
+	who, err := s.actors.value(ctx, s, f.actor)
+	if err != nil {
+		return impact.Observation{}, err
+	}
+	o := impact.Observation{
+		CellKey: impact.CellKey{
+			Organisation: impact.OrganisationKey(f.organisation), Indicator: impact.IndicatorKey(f.indicator), Territory: impact.TerritoryKey(f.territory),
+			Period: f.period(), Cut: cut,
+		},
+		Status: impact.Status(f.status), MethodologyVersion: was.methodology, ID: idOf(f.factKey), OrganisationID: f.organisationID,
+		Profile: was.Profile, Submission: f.submissionID, State: f.state, Version: int(f.version), ApprovedVersion: int(f.approved),
+		ActedBy: who.client, Mandate: who.mandate, UpdatedAt: instant(f.tx), Deleted: f.deleted != 0,
+	}
+	if f.value.Valid {
+		v := impact.Quantity(f.value.V)
+		o.Value = &v
+	}
+	if f.version == f.approved {
+		o.State = impact.Approved
+	}
+	if f.details != "" {
+		var d factDetails
+		if err := json.Unmarshal([]byte(f.details), &d); err != nil {
+			return o, fmt.Errorf("reading the details of %s: %w", o.ID, err)
+		}
+		o.Details, o.Qualifiers = d.Details, d.Qualifiers
+	}
+	return o, nil
+}
+
+// viewOf computes the observation of a composed indicator from those of its
+// leaf components, in the order of Catalogue.Leaves.
+func viewOf(ind *impact.Indicator, parts []impact.Observation, cut int32) impact.Observation {
+	o := parts[0]
+	o.Indicator, o.MethodologyVersion, o.Parts = ind.Key, ind.MethodologyVersion, parts
+	o.ID = idOf(factKey{int32(o.Organisation), int16(ind.Key), int32(o.Territory), int32(o.Period.Start), int32(o.Period.End), cut})
+	o.Value, o.Version, o.ApprovedVersion, o.Deleted = impact.QuotientOf(ind, parts), 0, 0, true
+	approved := true
+	order := []impact.SubmissionState{impact.Approved, impact.Submitted, impact.Draft, impact.Returned}
+	o.Status = impact.NotApplicable // a denominator of zero
+	if o.Value != nil {
+		o.Status = impact.Normal
+	}
+	worst := []impact.Status{impact.Normal, impact.Break, impact.Imputed, impact.Provisional, impact.Estimated}
+	for _, p := range parts {
+		o.Version += p.Version
+		o.ApprovedVersion += p.ApprovedVersion
+		approved = approved && p.ApprovedVersion > 0
+		o.Deleted = o.Deleted && p.Deleted
+		if p.UpdatedAt.After(o.UpdatedAt) {
+			o.UpdatedAt, o.ActedBy, o.Mandate = p.UpdatedAt, p.ActedBy, p.Mandate
+		}
+		if slices.Index(order, p.State) > slices.Index(order, o.State) {
+			o.State = p.State
+		}
+		switch {
+		case p.Value == nil:
+			o.Status = p.Status
+		case o.Value != nil && slices.Index(worst, p.Status) > slices.Index(worst, o.Status):
+			o.Status = p.Status
+		}
+	}
+	if !approved {
+		o.ApprovedVersion = 0
+	}
+	return o
+}
+
+// statement builds SQL with numbered placeholders.
+type statement struct {
+	text strings.Builder
+	args []any
+}
+
+func (q *statement) add(text string, args ...any) {
+	for _, a := range args {
+		q.args = append(q.args, a)
+		text = strings.Replace(text, "?", "$"+strconv.Itoa(len(q.args)), 1)
+	}
+	q.text.WriteString(text)
+}
+
+func (q *statement) anyOf(d dialect, column string, values []int64) {
+	condition, args := d.anyOf(column, len(q.args)+1, values)
+	q.text.WriteString(" AND " + condition)
+	q.args = append(q.args, args...)
+}
+
+// visible begins a query on the facts a principal may see, in the columns of
+// scan. An organisation sees its own. A steward sees what has been handed in:
+// of a draft correction it sees the approved version only. Nobody else sees
+// any. now gives the SQL of a column in the version that is seen.
+func (s *Store) visible(q *statement, p impact.Principal) (now func(column string) string) {
+	now = func(column string) string { return "f." + column }
+	if p.Role == impact.RoleSteward {
+		now = func(column string) string {
+			return "CASE WHEN a.version IS NULL THEN f." + column + " ELSE a." + column + " END"
+		}
+	}
+	columns := make([]string, 0, len(factNames))
+	for _, c := range []string{"value", "tx", "organisation", "territory", "period_start", "period_end", "cut", "submission", "profile", "actor", "version", "approved_version", "indicator", "obs_status", "deleted", "details"} {
+		switch c {
+		case "approved_version", "organisation", "territory", "period_start", "period_end", "cut", "indicator", "submission":
+			columns = append(columns, "f."+c)
+		default:
+			columns = append(columns, now(c))
+		}
+	}
+	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state
+		FROM observations AS f JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission`)
+	switch p.Role {
+	case impact.RoleOrganisation:
+		q.add(` WHERE organisations.id = ?`, string(p.Organisation))
+	case impact.RoleSteward:
+		q.add(` LEFT JOIN observation_versions AS a ON submissions.state NOT IN ('submitted', 'approved') AND f.approved_version <> f.version
+			AND a.organisation = f.organisation AND a.indicator = f.indicator AND a.territory = f.territory AND a.period_start = f.period_start
+			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version
+			WHERE (submissions.state IN ('submitted', 'approved') OR f.approved_version > 0)`)
+	default:
+		q.add(` WHERE 1 = 0`)
+	}
+	return now
+}
+
+func (s *Store) facts(ctx context.Context, q *statement) ([]fact, error) {
+	rows, err := s.sql(ctx).QueryContext(ctx, q.text.String(), q.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []fact
+	for rows.Next() {
+		var f fact
+		err := rows.Scan(&f.value, &f.tx, &f.organisation, &f.territory, &f.start, &f.end, &f.cut, &f.submission, &f.profile, &f.actor, &f.version, &f.approved,
+			&f.indicator, &f.status, &f.deleted, &f.details, &f.organisationID, &f.submissionID, &f.state)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, f)
+	}
+	return list, rows.Err()
+}
+
+const sameKey = ` AND f.organisation = ? AND f.indicator = ? AND f.territory = ? AND f.period_start = ? AND f.period_end = ? AND f.cut = ?`
+
+func (k factKey) args() []any {
+	return []any{k.organisation, k.indicator, k.territory, k.start, k.end, k.cut}
+}
+
+// leafKeys gives the cells an id stands for: itself, or the leaf components of a
+// composed indicator, which is then returned.
+func (s *Store) leafKeys(ctx context.Context, id impact.ObservationID) ([]factKey, *impact.Indicator, error) {
+	k, ok := keyOfID(id)
+	if !ok {
+		return nil, nil, impact.NotFoundError()
+	}
+	catalogue, err := s.Catalogue(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ind := catalogue.IndicatorByKey(impact.IndicatorKey(k.indicator))
+	if ind == nil {
+		return nil, nil, impact.NotFoundError()
+	}
+	if !ind.Composed() {
+		return []factKey{k}, nil, nil
+	}
+	var keys []factKey
+	for _, leaf := range catalogue.Leaves(ind) {
+		part := k
+		part.indicator = int16(leaf.Key)
+		keys = append(keys, part)
+	}
+	return keys, ind, nil
+}
+
+// Observation gives one observation, or the view of a composed one;
+// not_found when the caller may not see it or it is deleted.
+func (s *Store) Observation(ctx context.Context, p impact.Principal, id impact.ObservationID) (impact.Observation, error) {
+	keys, composed, err := s.leafKeys(ctx, id)
+	if err != nil {
+		return impact.Observation{}, fmt.Errorf("reading an observation: %w", err)
+	}
+	parts := make([]impact.Observation, len(keys))
+	live := false
+	for i, k := range keys {
+		var q statement
+		now := s.visible(&q, p)
+		q.add(sameKey, k.args()...)
+		q.add(` AND ` + now("deleted") + ` = 0`)
+		found, err := s.facts(ctx, &q)
+		if err != nil {
+			return impact.Observation{}, fmt.Errorf("reading an observation: %w", err)
+		}
+		if len(found) == 0 {
+			parts[i] = missingPart(k)
+			continue
+		}
+		live = true
+		if parts[i], err = s.observation(ctx, &found[0]); err != nil {
+			return impact.Observation{}, err
+		}
+	}
+	switch {
+	case !live:
+		return impact.Observation{}, fmt.Errorf("reading an observation: %w", impact.NotFoundError())
+	case composed == nil:
+		return parts[0], nil
+	}
+	return presentView(composed, parts, keys[0].cut), nil
+}
+
+func missingPart(k factKey) impact.Observation {
+	return impact.Observation{
+		CellKey: impact.CellKey{Organisation: impact.OrganisationKey(k.organisation), Indicator: impact.IndicatorKey(k.indicator), Territory: impact.TerritoryKey(k.territory), Period: k.period()},
+		Status:  impact.Missing, Deleted: true,
+	}
+}
+
+// presentView is the view when some parts may be missing: what the view shares
+// with its parts comes from one that is there.
+func presentView(ind *impact.Indicator, parts []impact.Observation, cut int32) impact.Observation {
+	o := viewOf(ind, parts, cut)
+	for _, p := range parts {
+		if p.ID != "" {
+			o.Cut, o.Details, o.Qualifiers, o.OrganisationID, o.Submission, o.Profile = p.Cut, p.Details, p.Qualifiers, p.OrganisationID, p.Submission, p.Profile
+			break
+		}
+	}
+	return o
+}
+
+// Observations lists the facts the caller may see, in the order of their keys,
+// or with UpdatedSince of (UpdatedAt, key). A composed indicator in the filter
+// means its leaf components. next is nil on the last page.
+func (s *Store) Observations(ctx context.Context, p impact.Principal, f impact.ObservationFilter, page impact.Page) ([]impact.Observation, []string, error) {
+	catalogue, err := s.Catalogue(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	var q statement
+	now := s.visible(&q, p)
+	if f.Organisation != "" {
+		q.add(` AND organisations.id = ?`, string(f.Organisation))
+	}
+	if f.Indicators != nil {
+		keys := []int64{-1}
+		for _, k := range f.Indicators {
+			keys = append(keys, int64(k))
+			if ind := catalogue.IndicatorByKey(k); ind != nil {
+				for _, leaf := range catalogue.Leaves(ind) {
+					keys = append(keys, int64(leaf.Key))
+				}
+			}
+		}
+		q.anyOf(s.dialect, "f.indicator", keys)
+	}
+	if f.Territories != nil {
+		keys := []int64{-1}
+		for _, k := range f.Territories {
+			keys = append(keys, int64(k))
+		}
+		q.anyOf(s.dialect, "f.territory", keys)
+	}
+	if f.Within != nil {
+		q.add(` AND f.period_start >= ? AND f.period_end <= ?`, int32(f.Within.Start), int32(f.Within.End))
+	}
+	if f.Submission != "" {
+		q.add(` AND submissions.id = ?`, string(f.Submission))
+	}
+	if f.State != "" {
+		q.add(` AND CASE WHEN `+now("version")+` = f.approved_version THEN 'approved' ELSE submissions.state END = ?`, string(f.State))
+	}
+	if !f.IncludeDeleted {
+		q.add(` AND ` + now("deleted") + ` = 0`)
+	}
+	length := 6
+	order := `f.organisation, f.indicator, f.territory, f.period_start, f.period_end, f.cut`
+	if !f.UpdatedSince.IsZero() {
+		order, length = now("tx")+`, `+order, 7
+		q.add(` AND `+now("tx")+` >= ?`, firstAt(f.UpdatedSince))
+	}
+	if len(page.After) > 0 {
+		after := make([]any, len(page.After))
+		for i, v := range page.After {
+			if after[i], err = strconv.ParseInt(v, 10, 64); err != nil {
+				return nil, nil, badCursor()
+			}
+		}
+		if len(after) != length {
+			return nil, nil, badCursor()
+		}
+		q.add(` AND (`+order+`) > (`+strings.TrimSuffix(strings.Repeat("CAST(? AS BIGINT), ", len(after)), ", ")+`)`, after...)
+	}
+	q.add(` ORDER BY `+order+` LIMIT ?`, page.Limit+1)
+	found, err := s.facts(ctx, &q)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing observations: %w", err)
+	}
+	found, next := pageOf(found, page, func(f2 fact) []string {
+		var position []string
+		if !f.UpdatedSince.IsZero() {
+			position = append(position, strconv.FormatInt(f2.tx, 10))
+		}
+		for _, v := range []int64{int64(f2.organisation), int64(f2.indicator), int64(f2.territory), int64(f2.start), int64(f2.end), int64(f2.cut)} {
+			position = append(position, strconv.FormatInt(v, 10))
+		}
+		return position
+	})
+	list := make([]impact.Observation, len(found))
+	for i := range found {
+		if list[i], err = s.observation(ctx, &found[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return list, next, nil
+}
+
+// History gives every version the caller may see, oldest first, tombstones
+// included; of a composed indicator the view after each change of a part. The
+// State of a former version is where its submission stood when the next one
+// was written.
+func (s *Store) History(ctx context.Context, p impact.Principal, id impact.ObservationID) ([]impact.Observation, error) {
+	keys, composed, err := s.leafKeys(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading a history: %w", err)
+	}
+	histories := make([][]impact.Observation, len(keys))
+	var moments []time.Time
+	for i, k := range keys {
+		if histories[i], err = s.history(ctx, p, k); err != nil {
+			return nil, fmt.Errorf("reading a history: %w", err)
+		}
+		for _, o := range histories[i] {
+			moments = append(moments, o.UpdatedAt)
+		}
+	}
+	if len(moments) == 0 {
+		return nil, fmt.Errorf("reading a history: %w", impact.NotFoundError())
+	}
+	if composed == nil {
+		return histories[0], nil
+	}
+	slices.SortFunc(moments, time.Time.Compare)
+	moments = slices.CompactFunc(moments, time.Time.Equal)
+	views := make([]impact.Observation, 0, len(moments))
+	for _, at := range moments {
+		parts := make([]impact.Observation, len(keys))
+		for i, k := range keys {
+			parts[i] = missingPart(k)
+			for _, o := range histories[i] {
+				if !o.UpdatedAt.After(at) {
+					parts[i] = o
+				}
+			}
+		}
+		views = append(views, presentView(composed, parts, keys[0].cut))
+	}
+	return views, nil
+}
+
+func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]impact.Observation, error) {
+	var q statement
+	q.add(`SELECT v.value, v.tx, v.organisation, v.territory, v.period_start, v.period_end, v.cut, v.submission, v.profile, v.actor, v.version, f.approved_version,
+			v.indicator, v.obs_status, v.deleted, v.details, organisations.id, own.id, submissions.state
+		FROM observations AS f JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission
+		JOIN observation_versions AS v ON v.organisation = f.organisation AND v.indicator = f.indicator AND v.territory = f.territory
+			AND v.period_start = f.period_start AND v.period_end = f.period_end AND v.cut = f.cut
+		JOIN submissions AS own ON own.key = v.submission WHERE `)
+	switch p.Role {
+	case impact.RoleOrganisation:
+		q.add(`organisations.id = ?`, string(p.Organisation))
+	case impact.RoleSteward:
+		q.add(`(submissions.state IN ('submitted', 'approved') OR v.version <= f.approved_version)`)
+	default:
+		return nil, nil
+	}
+	q.add(sameKey, k.args()...)
+	q.add(` ORDER BY v.version`)
+	rows, err := s.facts(ctx, &q)
+	if err != nil {
+		return nil, err
+	}
+	events := map[int32][]eventRow{}
+	list := make([]impact.Observation, len(rows))
+	for i := range rows {
+		if i+1 < len(rows) {
+			of, read := events[rows[i].submission]
+			if !read {
+				if err := s.orm(ctx).Where("submission = ?", rows[i].submission).Order("tx, version").Find(&of).Error; err != nil {
+					return nil, err
+				}
+				events[rows[i].submission] = of
+			}
+			for _, e := range of {
+				if e.Tx < rows[i+1].tx {
+					rows[i].state = e.State
+				}
+			}
+		}
+		if list[i], err = s.observation(ctx, &rows[i]); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// DeleteObservation leaves a tombstone, on every part of a composed one. The
+// version is the one the caller has seen. What was approved keeps counting
+// until the deletion is approved.
+func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id impact.ObservationID, version int) (seq int64, err error) {
+	current, err := s.Observation(ctx, p, id)
+	if err != nil {
+		return 0, err
+	}
+	if !p.Writes(current.OrganisationID) {
+		return 0, forbidden("observations.write")
+	}
+	keys, _, err := s.leafKeys(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
+		w := &workspace{s: s, t: t}
+		if w.catalogue, err = s.Catalogue(ctx); err != nil {
+			return err
+		}
+		var pairs []pair
+		for _, k := range keys {
+			pairs = append(pairs, pair{k.organisation, k.indicator})
+		}
+		if err := w.read(ctx, []int32{keys[0].organisation}, pairs, nil); err != nil {
+			return err
+		}
+		if err := s.unlocked(w.locked, keys[0].period()); err != nil {
+			return err
+		}
+		var cells []*cell
+		held := 0
+		for _, k := range keys {
+			if c := w.cells[k]; c != nil && c.live() {
+				cells = append(cells, c)
+				held += int(c.now.version)
+			}
+		}
+		switch {
+		case len(cells) == 0:
+			return impact.NotFoundError()
+		case held != version:
+			return stale(held)
+		}
+		if err := w.bury(ctx, p, cells); err != nil {
+			return err
+		}
+		of := map[*submissionState][]*cell{}
+		for _, c := range cells {
+			of[c.submission] = append(of[c.submission], c)
+		}
+		for u, cells := range of {
+			w.reviewAgain(u, cells, false, p.Client)
+		}
+		seq, err = w.write(ctx, "observations")
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("deleting an observation: %w", err)
+	}
+	return seq, nil
+}

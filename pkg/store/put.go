@@ -1,0 +1,841 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gorm.io/gorm/clause"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// PutObservations writes what a batch states: a cell that says the same as
+// before is left alone, another value makes a new version, and every version
+// stays readable. Small batches of concurrent callers share a transaction;
+// whatever the number of callers, one that fails does not touch the others.
+//
+// Rows with faults are left out (Rejected), or all is refused with
+// AllOrNothing: validation_failed with every fault, period_locked (Locked)
+// when nothing else is wrong, already_exists (Conflict) when an external id
+// already names another fact.
+func (s *Store) PutObservations(ctx context.Context, b impact.Batch) (impact.Results, error) {
+	m := newMember(ctx, b)
+	var err error
+	switch {
+	case txnOf(ctx) != nil || len(b.Rows) > groupRows:
+		err = s.transact(ctx, func(ctx context.Context, t *txn) error { return s.put(ctx, t, []*member{m}) })
+		if err == nil {
+			err = m.err
+		}
+	default:
+		err = s.group.put(ctx, m)
+	}
+	if err != nil {
+		m.restore()
+		return impact.Results{}, fmt.Errorf("writing observations: %w", err)
+	}
+	if m.results.Seq == 0 {
+		if m.results.Seq, err = s.Seq(ctx); err != nil {
+			return impact.Results{}, err
+		}
+	}
+	return m.results, nil
+}
+
+// member is one batch among those that share a transaction.
+type member struct {
+	ctx context.Context
+	impact.Batch
+	faults, warnings []int // how many each row came with: a second attempt starts from there
+	results          impact.Results
+	err              error // a refusal of this batch; the others go on
+	done             chan struct{}
+}
+
+func newMember(ctx context.Context, b impact.Batch) *member {
+	m := &member{ctx: ctx, Batch: b, done: make(chan struct{})}
+	for _, r := range b.Rows {
+		m.faults, m.warnings = append(m.faults, len(r.Faults)), append(m.warnings, len(r.Warnings))
+	}
+	return m
+}
+
+func (m *member) reset() {
+	m.err, m.results = nil, impact.Results{Rows: make([]impact.RowResult, len(m.Rows))}
+	m.restore()
+}
+
+// restore takes back what was found about the rows.
+func (m *member) restore() {
+	for i, r := range m.Rows {
+		r.Faults, r.Warnings = r.Faults[:m.faults[i]:m.faults[i]], r.Warnings[:m.warnings[i]:m.warnings[i]]
+	}
+}
+
+// cell is a fact as the transaction sees it. before is what the database
+// holds, the zero row when nothing; now is what it will hold.
+type cell struct {
+	before, now factRow
+	exists      bool // the database has a row, be it a tombstone
+	dirty       bool
+	submission  *submissionState
+}
+
+func (c *cell) live() bool { return c.now.version > 0 && c.now.deleted == 0 }
+
+// submissionState is a submission as the transaction sees it.
+type submissionState struct {
+	submissionRow
+	before submissionRow
+	fresh  bool
+	events []eventRow
+}
+
+// workspace is everything a transaction on observations reads at its start
+// and writes at its end; in between there is no database.
+type workspace struct {
+	s             *Store
+	t             *txn
+	catalogue     *impact.Catalogue
+	organisations map[int32]*organisationState
+	locked        []impact.Period
+	cells         map[factKey]*cell
+	byPair        map[pair][]*cell
+	submissions   map[int32][]*submissionState // by organisation
+	byKey         map[int32]*submissionState
+	named         map[externalKey]factKey // external ids
+	renamed       map[externalKey]bool    // those to write or remove
+	versions      []factRow
+	versionOf     []*cell
+	attributes    attributes
+	whole         bool // what changed goes beyond the cells written
+}
+
+type organisationState struct {
+	key     int32
+	id      impact.OrganisationID
+	profile impact.Profile
+}
+
+type externalKey struct {
+	organisation       int32
+	source, externalID string
+}
+
+// put runs in a transaction and may run again: members are reset first.
+func (s *Store) put(ctx context.Context, t *txn, members []*member) error {
+	catalogue, err := s.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	w := &workspace{s: s, t: t, catalogue: catalogue}
+	var keys []int32
+	var pairs []pair
+	names := map[externalKey]bool{}
+	for _, m := range members {
+		m.reset()
+		for _, r := range m.Rows {
+			if len(r.Faults) > 0 || r.Organisation == nil {
+				continue
+			}
+			keys = append(keys, int32(r.Organisation.Key))
+			for _, c := range r.Cells {
+				pairs = append(pairs, pair{int32(c.Organisation), int16(c.Indicator)})
+				if c.ExternalID != "" {
+					names[externalKey{int32(c.Organisation), c.Source, c.ExternalID}] = true
+				}
+			}
+		}
+		for _, n := range m.Checker.Neighbours(m.Rows) {
+			pairs = append(pairs, pair{int32(n.Organisation), int16(n.Indicator)})
+			keys = append(keys, int32(n.Organisation))
+		}
+	}
+	if err := w.read(ctx, keys, pairs, names); err != nil {
+		return err
+	}
+	for _, m := range members {
+		if m.err = w.accept(ctx, m); m.err != nil {
+			if _, refusal := errors.AsType[*impact.Error](m.err); !refusal || errors.Is(m.err, errHalfDone) {
+				return m.err
+			}
+		}
+	}
+	seq, err := w.write(ctx, "observations")
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		m.results.Seq = seq
+		if err := w.answer(ctx, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read locks the organisations and reads all that the rows can meet.
+func (w *workspace) read(ctx context.Context, keys []int32, pairs []pair, names map[externalKey]bool) error {
+	slices.Sort(keys)
+	keys = slices.Compact(keys)
+	slices.SortFunc(pairs, func(a, b pair) int {
+		return cmp.Or(cmp.Compare(a.organisation, b.organisation), cmp.Compare(a.indicator, b.indicator))
+	})
+	pairs = slices.Compact(pairs)
+	w.cells, w.byPair = make(map[factKey]*cell, len(pairs)), make(map[pair][]*cell, len(pairs))
+	w.organisations, w.submissions, w.byKey = map[int32]*organisationState{}, map[int32][]*submissionState{}, map[int32]*submissionState{}
+	w.named, w.renamed = map[externalKey]factKey{}, map[externalKey]bool{}
+	w.attributes = attributes{}
+	if len(keys) == 0 {
+		return nil
+	}
+	d := w.s.dialect
+	if err := d.lockOrganisations(ctx, w.t.tx, keys); err != nil {
+		return fmt.Errorf("waiting for the organisations: %w", err)
+	}
+	if err := w.readOrganisations(ctx, keys); err != nil {
+		return fmt.Errorf("reading the organisations: %w", err)
+	}
+	if err := w.readLocked(ctx); err != nil {
+		return fmt.Errorf("reading the closed periods: %w", err)
+	}
+	if err := w.readSubmissions(ctx, keys); err != nil {
+		return fmt.Errorf("reading the submissions: %w", err)
+	}
+	for some := range slices.Chunk(pairs, 5000) {
+		query, args := d.facts(some, factColumns)
+		err := d.eachFact(ctx, w.t.conn, w.t.tx, query, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+			w.hold(scanFact(n, null, text[0]))
+			return nil
+		}, args...)
+		if err != nil {
+			return fmt.Errorf("reading the facts on record: %w", err)
+		}
+	}
+	return w.readNames(ctx, names)
+}
+
+func (w *workspace) hold(r factRow) *cell {
+	c := &cell{before: r, now: r, exists: true, submission: w.byKey[r.submission]}
+	w.cells[r.factKey] = c
+	p := pair{r.organisation, r.indicator}
+	w.byPair[p] = append(w.byPair[p], c)
+	return c
+}
+
+func (w *workspace) readOrganisations(ctx context.Context, keys []int32) error {
+	condition, args := w.s.dialect.anyOf("key", 1, wide(keys))
+	rows, err := w.t.tx.QueryContext(ctx, `SELECT key, id, class, structure_kind, size_class, ess FROM organisations WHERE `+condition, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		o := &organisationState{}
+		if err := rows.Scan(&o.key, &o.id, &o.profile.Class, &o.profile.StructureKind, &o.profile.SizeClass, &o.profile.ESS); err != nil {
+			return err
+		}
+		w.organisations[o.key] = o
+	}
+	return rows.Err()
+}
+
+func (w *workspace) readLocked(ctx context.Context) (err error) {
+	w.locked, err = lockedPeriods(ctx, w.t.tx)
+	return err
+}
+
+func (w *workspace) readSubmissions(ctx context.Context, keys []int32) error {
+	condition, args := w.s.dialect.anyOf("organisation", 1, wide(keys))
+	rows, err := w.t.tx.QueryContext(ctx, `SELECT `+submissionColumns+` FROM submissions WHERE `+condition+` AND deleted = 0 ORDER BY key`, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		u := &submissionState{}
+		if err := rows.Scan(u.fields()...); err != nil {
+			return err
+		}
+		u.before = u.submissionRow
+		w.submissions[u.Organisation] = append(w.submissions[u.Organisation], u)
+		w.byKey[u.Key] = u
+	}
+	return rows.Err()
+}
+
+func (w *workspace) readNames(ctx context.Context, names map[externalKey]bool) error {
+	byOrganisation := map[int32][]string{}
+	for n := range names {
+		byOrganisation[n.organisation] = append(byOrganisation[n.organisation], n.externalID)
+	}
+	for organisation, ids := range byOrganisation {
+		for some := range slices.Chunk(ids, 500) {
+			var rows []externalFactRow
+			if err := w.t.orm.WithContext(ctx).Where("organisation = ? AND external_id IN ?", organisation, some).Find(&rows).Error; err != nil {
+				return fmt.Errorf("reading external ids: %w", err)
+			}
+			for _, r := range rows {
+				w.named[externalKey{r.Organisation, r.Source, r.ExternalID}] = r.key()
+			}
+		}
+	}
+	return nil
+}
+
+type externalFactRow struct {
+	Organisation           int32  `gorm:"primaryKey;autoIncrement:false"`
+	Source                 string `gorm:"primaryKey"`
+	ExternalID             string `gorm:"primaryKey"`
+	Indicator              int16
+	Territory              int32
+	PeriodStart, PeriodEnd int32
+	Cut                    int32
+}
+
+func (externalFactRow) TableName() string { return "observation_external_ids" }
+
+func (r externalFactRow) key() factKey {
+	return factKey{r.Organisation, r.Indicator, r.Territory, r.PeriodStart, r.PeriodEnd, r.Cut}
+}
+
+// errHalfDone marks an error met after a batch began to change the workspace:
+// the transaction cannot go on.
+var errHalfDone = errors.New("half done")
+
+// accept checks the rows of one batch against the workspace and takes those
+// without fault into it.
+func (w *workspace) accept(ctx context.Context, m *member) error {
+	for _, r := range m.Rows {
+		w.admit(m, r)
+	}
+	known := map[impact.Neighbour][]impact.Observation{}
+	for _, n := range m.Checker.Neighbours(m.Rows) {
+		for _, c := range w.byPair[pair{int32(n.Organisation), int16(n.Indicator)}] {
+			if !c.live() {
+				continue
+			}
+			o, err := w.observation(ctx, c)
+			if err != nil {
+				return err
+			}
+			known[n] = append(known[n], o)
+		}
+	}
+	m.Checker.Reconcile(m.Rows, known)
+	target, err := w.target(m)
+	if err != nil {
+		return err
+	}
+	names := map[externalKey]factKey{}
+	for _, r := range m.Rows {
+		if len(r.Faults) == 0 {
+			if err := w.name(ctx, m, r, names); err != nil {
+				return err
+			}
+		}
+	}
+	if err := w.checkVersion(ctx, m); err != nil {
+		return err
+	}
+	if m.AllOrNothing {
+		if err := m.refusal(); err != nil {
+			return err
+		}
+	}
+	if err := w.take(ctx, m, target); err != nil {
+		return errors.Join(err, errHalfDone)
+	}
+	return nil
+}
+
+// admit refuses what the principal may not write, and what is closed.
+func (w *workspace) admit(m *member, r *impact.Row) {
+	if len(r.Faults) > 0 {
+		return
+	}
+	if r.Organisation == nil || w.organisations[int32(r.Organisation.Key)] == nil || !m.Principal.Writes(w.organisations[int32(r.Organisation.Key)].id) {
+		r.Faults = append(r.Faults, impact.Fault{Code: "not_mandated", Pointer: "/organisation",
+			Detail: impact.Text{FR: "Vous n'avez pas le droit d'écrire pour cette organisation.", EN: "You may not write for this organisation."},
+			Hint:   impact.Text{FR: "Utilisez un client qui agit pour elle.", EN: "Use a client that acts for it."}})
+		return
+	}
+	for _, closed := range w.locked {
+		if closed.Overlaps(r.Period) {
+			r.Faults = append(r.Faults, impact.Fault{Code: "period_locked", Pointer: "/period", Value: r.Period.String(),
+				Detail: impact.Text{FR: "La période " + closed.String() + " est close.", EN: "The period " + closed.String() + " is closed."},
+				Hint:   impact.Text{FR: "Un instructeur de la Métropole peut la rouvrir.", EN: "A steward of the Métropole can reopen it."}})
+			return
+		}
+	}
+}
+
+// target finds the submission a batch names and refuses rows that cannot join.
+func (w *workspace) target(m *member) (*submissionState, error) {
+	if m.Submission == "" {
+		return nil, nil
+	}
+	var target *submissionState
+	for key, list := range w.submissions {
+		for _, u := range list {
+			if u.ID == m.Submission && m.Principal.Writes(w.organisations[key].id) {
+				target = u
+			}
+		}
+	}
+	if target == nil {
+		if !slices.ContainsFunc(m.Rows, func(r *impact.Row) bool { return len(r.Faults) == 0 }) {
+			return nil, nil
+		}
+		return nil, impact.NotFoundError()
+	}
+	for _, r := range m.Rows {
+		if len(r.Faults) > 0 {
+			continue
+		}
+		switch {
+		case int32(r.Organisation.Key) != target.Organisation:
+			r.Faults = append(r.Faults, impact.Fault{Code: "inconsistent", Pointer: "/organisation",
+				Detail: impact.Text{FR: "La déclaration est celle d'une autre organisation.", EN: "The submission belongs to another organisation."},
+				Hint:   impact.Text{FR: "Une déclaration par organisation.", EN: "One submission per organisation."}})
+		case !target.period().Contains(r.Period):
+			r.Faults = append(r.Faults, impact.Fault{Code: "period_not_allowed", Pointer: "/period", Value: r.Period.String(),
+				Detail: impact.Text{FR: "La déclaration porte sur " + target.period().String() + ".", EN: "The submission is about " + target.period().String() + "."},
+				Hint:   impact.Text{FR: "Envoyez cette valeur dans la déclaration de sa période.", EN: "Send this value in the submission of its period."}})
+		}
+	}
+	return target, nil
+}
+
+// name refuses an external id that already names another fact.
+func (w *workspace) name(ctx context.Context, m *member, r *impact.Row, names map[externalKey]factKey) error {
+	if len(r.Cells) == 0 || r.Cells[0].ExternalID == "" {
+		return nil
+	}
+	n, k, err := w.nameOf(ctx, r)
+	if err != nil {
+		return err
+	}
+	other, taken := w.named[n]
+	if !taken {
+		other, taken = names[n]
+	}
+	if taken && other != k {
+		r.Faults = append(r.Faults, impact.Fault{Code: "already_exists", Pointer: "/external_id", Value: n.externalID,
+			Detail:     impact.Text{FR: "Cet identifiant désigne déjà une autre observation.", EN: "This id already names another observation."},
+			Hint:       impact.Text{FR: "La clé d'une observation ne change pas : supprimez l'ancienne, ou choisissez un autre identifiant.", EN: "The key of an observation does not change: delete the former one, or choose another id."},
+			Suggestion: "/v1/observations/" + string(idOf(other))})
+		return nil
+	}
+	names[n] = k
+	return nil
+}
+
+// nameOf gives the external id of a row and the key it names, that of the
+// view for a composed indicator.
+func (w *workspace) nameOf(ctx context.Context, r *impact.Row) (externalKey, factKey, error) {
+	c := &r.Cells[0]
+	k, err := w.keyOf(ctx, c)
+	if r.View {
+		k.indicator = int16(r.Indicator.Key)
+	}
+	return externalKey{int32(c.Organisation), c.Source, c.ExternalID}, k, err
+}
+
+func (w *workspace) keyOf(ctx context.Context, o *impact.Observation) (factKey, error) {
+	cut, err := numberOf(ctx, w.t, &w.s.cuts, o.Cut)
+	return factKey{int32(o.Organisation), int16(o.Indicator), int32(o.Territory), int32(o.Period.Start), int32(o.Period.End), cut}, err
+}
+
+// checkVersion holds the only row of a batch against the version its sender
+// has seen.
+func (w *workspace) checkVersion(ctx context.Context, m *member) error {
+	if m.IfVersion == 0 || len(m.Rows) != 1 || len(m.Rows[0].Faults) > 0 {
+		return nil
+	}
+	version := 0
+	for i := range m.Rows[0].Cells {
+		k, err := w.keyOf(ctx, &m.Rows[0].Cells[i])
+		if err != nil {
+			return err
+		}
+		if c := w.cells[k]; c != nil && c.live() {
+			version += int(c.now.version)
+		}
+	}
+	switch version {
+	case 0:
+		return impact.NotFoundError()
+	case m.IfVersion:
+		return nil
+	}
+	return stale(version)
+}
+
+// refusal is the error of a batch that is taken whole or not at all.
+func (m *member) refusal() error {
+	var faults []impact.Fault
+	for i, r := range m.Rows {
+		for _, f := range r.Faults {
+			if m.Pointer != "" {
+				f = f.At(m.Pointer + "/" + strconv.Itoa(i))
+			}
+			faults = append(faults, f)
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	e := &impact.Error{Kind: impact.Invalid, Code: "validation_failed", Faults: faults}
+	all := func(code impact.FaultCode) bool {
+		return !slices.ContainsFunc(faults, func(f impact.Fault) bool { return f.Code != code })
+	}
+	switch {
+	case all("period_locked"):
+		e.Kind, e.Code = impact.Locked, "period_locked"
+	case all("already_exists"):
+		e.Kind, e.Code, e.Link = impact.Conflict, "already_exists", faults[0].Suggestion
+	default:
+		return e
+	}
+	e.Detail, e.Hint = faults[0].Detail, faults[0].Hint
+	return e
+}
+
+// take writes the rows without fault into the workspace.
+func (w *workspace) take(ctx context.Context, m *member, target *submissionState) error {
+	who, err := numberOf(ctx, w.t, &w.s.actors, actor{m.Principal.Client, m.Mandate})
+	if err != nil {
+		return err
+	}
+	warned := map[*submissionState]bool{}
+	written := map[*submissionState][]*cell{}
+	for i, r := range m.Rows {
+		result := &m.results.Rows[i]
+		if len(r.Faults) > 0 {
+			result.Outcome = impact.Rejected
+			continue
+		}
+		outcomes := map[impact.Outcome]int{}
+		for j := range r.Cells {
+			c, outcome, err := w.state(ctx, m, r, &r.Cells[j], who, target)
+			if err != nil {
+				return err
+			}
+			outcomes[outcome]++
+			if outcome == impact.Unchanged {
+				continue
+			}
+			written[c.submission] = append(written[c.submission], c)
+			warned[c.submission] = warned[c.submission] || len(r.Warnings) > 0
+		}
+		result.Outcome = impact.Updated
+		for _, only := range []impact.Outcome{impact.Created, impact.Unchanged} {
+			if outcomes[only] == len(r.Cells) {
+				result.Outcome = only
+			}
+		}
+		if len(r.Cells) > 0 && r.Cells[0].ExternalID != "" && result.Outcome != impact.Unchanged {
+			n, k, err := w.nameOf(ctx, r)
+			if err != nil {
+				return err
+			}
+			w.named[n], w.renamed[n] = k, true
+		}
+	}
+	for u, cells := range written {
+		w.reviewAgain(u, cells, warned[u], m.Principal.Client)
+	}
+	return nil
+}
+
+// reviewAgain says what a write does to the review of a submission. One that
+// is approved stays so when rules alone decide and nothing is suspect; else it
+// awaits review again, while its approved versions count.
+func (w *workspace) reviewAgain(u *submissionState, cells []*cell, warned bool, who string) {
+	if warned {
+		u.Warned = 1
+	}
+	if u.State != impact.Approved {
+		return
+	}
+	if u.Review == impact.Automatic && !warned {
+		for _, c := range cells {
+			c.now.approved = c.now.version
+		}
+		return
+	}
+	u.State = impact.Submitted
+	u.events = append(u.events, eventRow{Action: "correct", State: u.State, ActedBy: who})
+	w.whole = true
+}
+
+// state writes one cell, unless it says the same already.
+func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, o *impact.Observation, who int32, target *submissionState) (*cell, impact.Outcome, error) {
+	k, err := w.keyOf(ctx, o)
+	if err != nil {
+		return nil, "", err
+	}
+	indicator := w.catalogue.IndicatorByKey(o.Indicator)
+	if indicator == nil || w.catalogue.Gazetteer().ByKey(o.Territory) == nil {
+		w.s.catalogue.Store(nil) // another process may have loaded a newer one
+		return nil, "", &impact.Error{Kind: impact.Busy, Code: "unavailable", Detail: impact.Text{
+			FR: "Les données de référence viennent de changer ; réessayez.", EN: "The reference data has just changed; try again.",
+		}}
+	}
+	details, err := detailsText(o)
+	if err != nil {
+		return nil, "", err
+	}
+	methodology := cmp.Or(o.MethodologyVersion, indicator.MethodologyVersion)
+	c := w.cells[k]
+	if c == nil {
+		c = &cell{now: factRow{factKey: k}}
+		w.cells[k] = c
+		p := pair{k.organisation, k.indicator}
+		w.byPair[p] = append(w.byPair[p], c)
+	}
+	next := c.now
+	next.status, next.details, next.deleted, next.value.Valid = int16(o.Status), details, 0, o.Value != nil
+	next.value.V = 0
+	if o.Value != nil {
+		next.value.V = int64(*o.Value)
+	}
+	if c.live() && next == c.now {
+		former, err := w.s.profiles.value(ctx, w.s, c.now.profile)
+		if err != nil {
+			return nil, "", err
+		}
+		if former.methodology == methodology {
+			return c, impact.Unchanged, nil
+		}
+	}
+	outcome := impact.Updated
+	if !c.live() {
+		outcome = impact.Created
+	}
+	next.actor = who
+	if next.profile, err = numberOf(ctx, w.t, &w.s.profiles, profile{w.organisations[k.organisation].profile, methodology}); err != nil {
+		return nil, "", err
+	}
+	w.unname(c, o.Source, o.ExternalID)
+	from, live := c.submission, c.live()
+	w.revise(c, next)
+	to := target
+	if to == nil {
+		to = w.join(c, from, r.Period, m)
+	}
+	w.move(c, from, to, live, true)
+	return c, outcome, nil
+}
+
+// unname forgets the external id a version had when the next has another.
+func (w *workspace) unname(c *cell, source, externalID string) {
+	if !strings.Contains(c.now.details, `"external_id"`) {
+		return
+	}
+	var d factDetails
+	if json.Unmarshal([]byte(c.now.details), &d) != nil || d.Source == source && d.ExternalID == externalID {
+		return
+	}
+	n := externalKey{c.now.organisation, d.Source, d.ExternalID}
+	delete(w.named, n)
+	w.renamed[n] = true
+}
+
+// revise makes next the version in force.
+func (w *workspace) revise(c *cell, next factRow) {
+	next.tx, next.version = w.t.id, c.now.version+1
+	c.now, c.dirty = next, true
+	w.versions, w.versionOf = append(w.versions, next), append(w.versionOf, c)
+}
+
+// move puts a cell into a submission and keeps count.
+func (w *workspace) move(c *cell, from, to *submissionState, was, is bool) {
+	c.submission = to
+	if was && from != nil && (!is || from != to) {
+		from.Observations--
+	}
+	if is && (!was || from != to) {
+		to.Observations++
+	}
+}
+
+// join gives the submission a fact belongs to: the one it is in; else the
+// narrowest that contains its period, open ones first; else a new one for its
+// calendar year.
+func (w *workspace) join(c *cell, current *submissionState, p impact.Period, m *member) *submissionState {
+	if current != nil {
+		return current
+	}
+	organisation := c.now.organisation
+	var best *submissionState
+	better := func(u *submissionState) bool {
+		if best == nil {
+			return true
+		}
+		if (u.State == impact.Approved) != (best.State == impact.Approved) {
+			return u.State != impact.Approved
+		}
+		return u.period().Days() < best.period().Days()
+	}
+	for _, u := range w.submissions[organisation] {
+		if u.period().Contains(p) && better(u) {
+			best = u
+		}
+	}
+	if best != nil {
+		return best
+	}
+	first, last := impact.YearPeriod(p.Start.Year()), impact.YearPeriod(p.End.Year())
+	return w.open(submissionRow{
+		ID: impact.SubmissionID(w.s.newID()), Organisation: organisation, PeriodStart: first.Start, PeriodEnd: last.End,
+		State: impact.Draft, Review: impact.Manual, ActedBy: m.Principal.Client, Mandate: m.Mandate,
+	})
+}
+
+func (w *workspace) open(row submissionRow) *submissionState {
+	now := instant(w.t.id).UnixMilli()
+	row.Version, row.CreatedAt, row.UpdatedAt, row.Tx = 1, now, now, w.t.id
+	u := &submissionState{submissionRow: row, fresh: true, events: []eventRow{{Action: "open", State: row.State, ActedBy: row.ActedBy}}}
+	w.submissions[row.Organisation] = append(w.submissions[row.Organisation], u)
+	return u
+}
+
+// write flushes the workspace, sorted by key, and takes the commit number: 0
+// when nothing changed.
+func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
+	changed, err := w.writeSubmissions(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("writing submissions: %w", err)
+	}
+	if len(w.versions) == 0 && !changed {
+		return 0, nil
+	}
+	for i, c := range w.versionOf {
+		w.versions[i].submission, c.now.submission = c.submission.Key, c.submission.Key
+	}
+	slices.SortFunc(w.versions, func(a, b factRow) int { return cmp.Or(a.compare(b.factKey), cmp.Compare(a.version, b.version)) })
+	var inserts, updates []factRow
+	for _, c := range w.cells {
+		switch {
+		case !c.dirty:
+		case c.exists:
+			updates = append(updates, c.now)
+		default:
+			inserts = append(inserts, c.now)
+		}
+	}
+	for _, rows := range [][]factRow{inserts, updates} {
+		slices.SortFunc(rows, func(a, b factRow) int { return a.compare(b.factKey) })
+	}
+	d := w.s.dialect
+	if err := d.insertFacts(ctx, w.t, inserts); err != nil {
+		return 0, fmt.Errorf("writing new facts: %w", err)
+	}
+	if err := d.updateFacts(ctx, w.t, updates); err != nil {
+		return 0, fmt.Errorf("writing changed facts: %w", err)
+	}
+	if err := d.insertVersions(ctx, w.t, w.versions); err != nil {
+		return 0, fmt.Errorf("writing versions: %w", err)
+	}
+	if err := w.writeNames(ctx); err != nil {
+		return 0, fmt.Errorf("writing external ids: %w", err)
+	}
+	changes, err := w.changes(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return w.t.commit(ctx, kind, changes)
+}
+
+func (w *workspace) writeNames(ctx context.Context) error {
+	orm := w.t.orm.WithContext(ctx)
+	var rows []externalFactRow
+	for n := range maps.Keys(w.renamed) {
+		k, named := w.named[n]
+		if !named {
+			if err := orm.Where("organisation = ? AND source = ? AND external_id = ?", n.organisation, n.source, n.externalID).Delete(&externalFactRow{}).Error; err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, externalFactRow{n.organisation, n.source, n.externalID, k.indicator, k.territory, k.start, k.end, k.cut})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	slices.SortFunc(rows, func(a, b externalFactRow) int {
+		return cmp.Or(cmp.Compare(a.Organisation, b.Organisation), cmp.Compare(a.Source, b.Source), cmp.Compare(a.ExternalID, b.ExternalID))
+	})
+	return orm.Clauses(clause.OnConflict{
+		Columns: []clause.Column{{Name: "organisation"}, {Name: "source"}, {Name: "external_id"}}, UpdateAll: true,
+	}).CreateInBatches(rows, 500).Error
+}
+
+// answer fills the results of a batch from the workspace as written.
+func (w *workspace) answer(ctx context.Context, m *member) error {
+	for i, r := range m.Rows {
+		result := &m.results.Rows[i]
+		result.Faults, result.Warnings = r.Faults, r.Warnings
+		if m.err != nil || result.Outcome == impact.Rejected {
+			continue
+		}
+		parts := make([]impact.Observation, len(r.Cells))
+		for j := range r.Cells {
+			k, err := w.keyOf(ctx, &r.Cells[j])
+			if err != nil {
+				return err
+			}
+			if parts[j], err = w.observation(ctx, w.cells[k]); err != nil {
+				return err
+			}
+		}
+		if r.View {
+			result.Observation = viewOf(r.Indicator, parts, w.cutOf(ctx, &r.Cells[0]))
+		} else if len(parts) > 0 {
+			result.Observation = parts[0]
+		}
+	}
+	return nil
+}
+
+func (w *workspace) cutOf(ctx context.Context, o *impact.Observation) int32 {
+	k, _ := w.keyOf(ctx, o) // the number is known by now
+	return k.cut
+}
+
+// observation gives the domain form of a cell.
+func (w *workspace) observation(ctx context.Context, c *cell) (impact.Observation, error) {
+	o := fact{factRow: c.now, organisationID: w.organisations[c.now.organisation].id}
+	if c.submission != nil {
+		o.submissionID, o.state = c.submission.ID, c.submission.State
+	}
+	return w.s.observation(ctx, &o)
+}
+
+// factDetails is the JSON kept with each version.
+type factDetails struct {
+	impact.Details
+	Qualifiers map[string]string `json:"qualifiers,omitempty"`
+}
+
+// detailsText is the same text for the same details: "" when there is nothing.
+func detailsText(o *impact.Observation) (string, error) {
+	if len(o.Qualifiers) == 0 && reflect.ValueOf(&o.Details).Elem().IsZero() {
+		return "", nil
+	}
+	text, err := json.Marshal(factDetails{o.Details, o.Qualifiers})
+	if string(text) == "{}" {
+		return "", err
+	}
+	return string(text), err
+}
