@@ -201,6 +201,11 @@ func (q PeriodQuery) Resolve(today Date, g Granularity, latestWithValue func() (
 	var out []Period
 	for _, t := range q.terms {
 		span, own, ok := t.span(today, g, latestWithValue)
+		if span.Days() > 2*366 { // long ranges stop where no fact can be
+			span.Start = max(span.Start, NewDate(FirstYear, time.January, 1))
+			span.End = min(span.End, YearPeriod(today.Year()+1).End)
+			ok = ok && span.Start <= span.End
+		}
 		switch {
 		case !ok:
 		case g != "" && g != Interval:
