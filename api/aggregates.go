@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,7 +20,7 @@ import (
 type FigureSource interface {
 	Figures(calculation.Query) (*calculation.Result, error)
 	Explain(calculation.Query) (*calculation.Explanation, error)
-	Available(calculation.Query) calculation.Availability
+	Available(calculation.Query) (calculation.Availability, error)
 	// Fingerprint changes when something the query could read changed.
 	Fingerprint(calculation.Query) uint64
 }
@@ -163,6 +164,7 @@ type Excluded struct {
 //	@Param			structure_kind		query	[]string	false	"Kinds of structures: EI, AI, ACI…"	collectionFormat(csv)
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
 //	@Param			organisation		query	string		false	"One organisation: its id or `siret:…`; required of an organisation, which names itself"
+//	@Param			qualifiers			query	string		false	"What the values of a figure share, where the indicator keeps them apart"	example(local_scope=metropole)
 //	@Param			disaggregation.sex	query	[]string	false	"One part of the values: any dimension in place of sex: `disaggregation.sex=F`"	collectionFormat(csv)
 //	@Param			measures			query	[]string	false	"What a row carries: value, numerator, denominator, n_organisations, n_observations, coverage, share_of_total, change_previous"	collectionFormat(csv)	default(value,n_organisations,coverage)
 //	@Param			value				query	[]string	false	"Condition on the result: `ge:100`"	collectionFormat(csv)
@@ -236,6 +238,7 @@ type AggregateRequest struct {
 	StructureKind     []string           `json:"structure_kind,omitempty"`
 	SizeClass         []string           `json:"size_class,omitempty"`
 	Organisation      string             `json:"organisation,omitempty"`
+	Qualifiers        string             `json:"qualifiers,omitempty" example:"local_scope=metropole"`
 	Measures          []string           `json:"measures,omitempty" example:"value,coverage"`
 	Filters           []AggregateFilter  `json:"filters,omitempty"`
 	OrderBy           []string           `json:"order_by,omitempty" example:"-value"`
@@ -367,11 +370,17 @@ func (s *server) readQuery(c *call, criteria []criterion, faults []impact.Fault,
 	if err := s.await(c); err != nil {
 		return nil, err
 	}
+	var failed error
+	latest := func(q *aggregateQuery, g impact.Granularity) (impact.Period, bool) {
+		p, ok, err := s.latestPeriod(q, g)
+		failed = errors.Join(failed, err)
+		return p, ok
+	}
 	q, err := aggregateReader{
-		catalogue: s.Catalogue, today: impact.DateOf(s.Now()), latest: s.latestPeriod,
+		catalogue: s.Catalogue, today: impact.DateOf(s.Now()), latest: latest,
 		anywhere: anywhere, inBody: c.r.Method == http.MethodPost,
 	}.read(criteria, faults)
-	if err != nil {
+	if err = errors.Join(failed, err); err != nil {
 		return nil, err
 	}
 	return q, s.entitle(c, q)
@@ -379,12 +388,14 @@ func (s *server) readQuery(c *call, criteria []criterion, faults []impact.Fault,
 
 // latestPeriod is the last bucket of length g with a value, the last period
 // stated when g is empty.
-func (s *server) latestPeriod(q *aggregateQuery, g impact.Granularity) (impact.Period, bool) {
+func (s *server) latestPeriod(q *aggregateQuery, g impact.Granularity) (last impact.Period, found bool, err error) {
 	cq := q.calculation()
 	cq.Periods = nil
-	var last impact.Period
-	found := false
-	for _, p := range s.Figures.Available(cq).Periods {
+	available, err := s.Figures.Available(cq)
+	if err != nil {
+		return last, false, err
+	}
+	for _, p := range available.Periods {
 		if g != "" {
 			b := p.Buckets(g)
 			if len(b) != 1 {
@@ -396,7 +407,7 @@ func (s *server) latestPeriod(q *aggregateQuery, g impact.Granularity) (impact.P
 			last, found = p, true
 		}
 	}
-	return last, found
+	return last, found, nil
 }
 
 // await lets a reader see its own write: the header it was given is sent back.

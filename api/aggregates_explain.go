@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"math/big"
 	"net/http"
 	"slices"
@@ -14,7 +15,7 @@ import (
 
 // explainParams are the parameters that name one cell.
 const explainParams = "indicator territory period granularity vintage organisation_class structure_kind size_class " +
-	"organisation disaggregation.* release as_of state allow_bounds split labels"
+	"organisation qualifiers disaggregation.* release as_of state allow_bounds split labels"
 
 // availabilityParams select what may still be asked, estimateParams what would
 // be computed.
@@ -110,6 +111,7 @@ type LeftOut struct {
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
 //	@Param			organisation		query	string		false	"One organisation; required of an organisation, which names itself"
 //	@Param			disaggregation.sex	query	[]string	false	"One part of the values: any dimension in place of sex: `disaggregation.sex=F`"	collectionFormat(csv)
+//	@Param			qualifiers			query	string		false	"What the values of the figure share, where the indicator keeps them apart"	example(local_scope=metropole)
 //	@Param			release				query	string		false	"`live`"	example(live)
 //	@Param			as_of				query	string		false	"Not served yet"	format(date-time)
 //	@Param			vintage				query	string		false	"Year of the official geographic code"
@@ -312,24 +314,32 @@ func (s *server) listAvailableAggregates(c *call) error {
 	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
 		return err
 	}
-	exact := s.Figures.Available(cq)
+	exact, err := s.Figures.Available(cq)
+	if err != nil {
+		return err
+	}
 	out := AggregateAvailability{Mode: mode, Dimensions: s.available(exact), Observations: exact.Observations, Links: Links{Self: c.self()}, Meta: Warned{c.entries(q.warnings)}}
 	if exact.Any {
 		from, to := exact.Span.Start.String(), exact.Span.End.String()
 		out.From, out.To = &from, &to
 	}
 	if mode == "available" {
-		out.Dimensions = s.widened(q)
+		if out.Dimensions, err = s.widened(q); err != nil {
+			return err
+		}
 	}
 	return c.answer(http.StatusOK, out)
 }
 
 // widened asks once per dimension that has a condition, without it.
-func (s *server) widened(q *aggregateQuery) AvailableDimensions {
+func (s *server) widened(q *aggregateQuery) (AvailableDimensions, error) {
+	var failed error
 	without := func(change func(*aggregateQuery)) AvailableDimensions {
 		wide := *q
 		change(&wide)
-		return s.available(s.Figures.Available(wide.calculation()))
+		a, err := s.Figures.Available(wide.calculation())
+		failed = errors.Join(failed, err)
+		return s.available(a)
 	}
 	all := s.Catalogue.Indicators()
 	byIndicator := without(func(w *aggregateQuery) { w.indicators = all })
@@ -343,7 +353,7 @@ func (s *server) widened(q *aggregateQuery) AvailableDimensions {
 		SizeClass:         without(func(w *aggregateQuery) { w.sizeClasses = nil }).SizeClass,
 		Disaggregations:   without(func(w *aggregateQuery) { w.disaggregations = nil }).Disaggregations,
 	}
-	return out
+	return out, failed
 }
 
 func (s *server) available(a calculation.Availability) AvailableDimensions {

@@ -26,6 +26,7 @@ func (q *aggregateQuery) calculation() calculation.Query {
 		KeepRefused:      len(q.indicator) == 0,
 		IncludeEmpty:     q.includeEmpty,
 		Filters:          q.filters(),
+		Qualifiers:       q.qualifiers,
 		Territories:      make([]impact.TerritoryKey, len(q.territories)),
 	}
 	for i, t := range q.territories {
@@ -172,6 +173,9 @@ func (q *aggregateQuery) normalised() []pair {
 		codes(d.dimension, d.codes)
 	}
 	one(dimOrganisation, string(q.organisation))
+	if q.qualifiers != "" {
+		one("qualifiers", quoted(q.qualifiers))
+	}
 	codes("measures", q.measures)
 	for _, c := range q.conditions {
 		ps = append(ps, pair{name: c.measure, text: c.String(), filter: true})
@@ -193,6 +197,14 @@ func (q *aggregateQuery) normalised() []pair {
 	yes("allow_bounds", q.allowBounds, "true")
 	yes("labels", q.labels != "none", q.labels)
 	return ps
+}
+
+// quoted protects a free text from the grammar of values.
+func quoted(s string) string {
+	if strings.ContainsAny(s, `,:`) && !strings.Contains(s, `"`) {
+		return `"` + s + `"`
+	}
+	return s
 }
 
 // periodTexts writes the buckets, as one range when they follow each other.

@@ -49,7 +49,7 @@ var (
 // aggregateParams are the parameters of a query of figures, for the table of
 // routes.
 const aggregateParams = "indicator impact_type territory territory_type period granularity group_by " +
-	"organisation_class structure_kind size_class organisation disaggregation.* measures " +
+	"organisation_class structure_kind size_class organisation qualifiers disaggregation.* measures " +
 	"value numerator denominator n_organisations n_observations coverage share_of_total change_previous " +
 	"order_by totals release as_of vintage state include_empty labels allow_bounds split"
 
@@ -83,6 +83,7 @@ type aggregateQuery struct {
 	classes, structureKinds, sizeClasses []string
 	disaggregations                      []cutFilter
 	organisation                         impact.OrganisationID
+	qualifiers                           string
 
 	groupBy  []string
 	measures []string
@@ -608,6 +609,7 @@ func (r *aggregateReader) readCuts() {
 	if s, _, ok := r.single(dimOrganisation); ok {
 		q.organisation = impact.OrganisationID(s)
 	}
+	q.qualifiers, _, _ = r.single("qualifiers")
 }
 
 func (r *aggregateReader) list(name string) []string {

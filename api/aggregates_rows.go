@@ -2,7 +2,9 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"math/big"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,14 +52,14 @@ func (s *server) figures(q *aggregateQuery) ([]figureRow, []calculation.Exclusio
 	}
 	res, err := s.Figures.Figures(q.calculation())
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, beyond(err)
 	}
 	rows := make([]figureRow, 0, len(res.Figures))
 	rows = s.rows(rows, q, res.Figures, false)
 	if q.totals || q.measured(measureShareOfTotal) {
 		whole, err := s.Figures.Figures(q.whole())
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, beyond(err)
 		}
 		q.share(rows, whole.Figures)
 		if q.totals {
@@ -67,7 +69,7 @@ func (s *server) figures(q *aggregateQuery) ([]figureRow, []calculation.Exclusio
 	if q.measured(measureChangePrevious) {
 		before, err := s.Figures.Figures(q.before())
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, beyond(err)
 		}
 		q.change(rows, before.Figures)
 	}
@@ -577,6 +579,9 @@ func (q *aggregateQuery) remarks() []column {
 			if r.total || r.indicator == nil {
 				return cell{}
 			}
+			if r.Qualifiers != "" && q.qualifiers == "" {
+				return format.JSON(before + string(r.indicator.Code) + "&territory=" + r.territory() + "&period=" + r.period + "&qualifiers=" + url.QueryEscape(quoted(r.Qualifiers)) + after)
+			}
 			return format.JSON(before + string(r.indicator.Code) + "&territory=" + r.territory() + "&period=" + r.period + after)
 		}})
 	}
@@ -592,7 +597,7 @@ func (q *aggregateQuery) explainLink() (before, after string, ok bool) {
 	var rest []pair
 	for _, p := range q.normalised() {
 		switch p.name {
-		case "vintage", dimClass, dimStructureKind, dimSizeClass, dimOrganisation, "release", "split", "allow_bounds":
+		case "vintage", dimClass, dimStructureKind, dimSizeClass, dimOrganisation, "qualifiers", "release", "split", "allow_bounds":
 			rest = append(rest, p)
 		case "state":
 			if q.state != impact.Approved {
@@ -630,6 +635,18 @@ func noteText(notes []calculation.Note) string {
 		out[i] = string(n)
 	}
 	return strings.Join(out, " ")
+}
+
+// beyond words the one failure of arithmetic a query can meet.
+func beyond(err error) error {
+	if !errors.Is(err, impact.ErrOverflow) {
+		return err
+	}
+	return &impact.Error{
+		Kind: impact.Invalid, Code: "result_too_large", Err: err,
+		Detail: bilingual("Un chiffre dépasse 10¹² unités : une valeur déclarée est sans doute fausse.", "A figure exceeds 10¹² units: a stated value is probably wrong."),
+		Hint:   bilingual("Demandez une période plus courte ou un territoire plus petit pour la trouver.", "Ask for a shorter period or a smaller territory to find it."),
+	}
 }
 
 func tooManyFigures(n int) error {
