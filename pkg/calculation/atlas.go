@@ -2,6 +2,7 @@ package calculation
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -13,6 +14,8 @@ type atlas struct {
 	up     [][]int32 // of each slot: itself and what is above it in the vintage, nearest first
 	within [][]share // of each slot: the stored slots that count in it
 	self   [][]int32 // of each slot: the slots of the vintage it stands for (itself, or successors)
+
+	regions []atomic.Pointer[region]
 }
 
 // place is where a stored territory is in a vintage, and for which share.
@@ -35,7 +38,7 @@ func (c *Cube) atlas(v impact.Vintage) *atlas {
 
 func newAtlas(l *layout, g *impact.Gazetteer, v impact.Vintage) *atlas {
 	n := len(l.territories)
-	a := &atlas{places: make([][]place, n), up: make([][]int32, n), within: make([][]share, n), self: make([][]int32, n)}
+	a := &atlas{places: make([][]place, n), up: make([][]int32, n), within: make([][]share, n), self: make([][]int32, n), regions: make([]atomic.Pointer[region], n)}
 	for i, t := range l.territories {
 		a.up[i] = append(a.up[i], int32(i))
 		for _, p := range g.Ancestors(t.Key, v) {
@@ -84,9 +87,18 @@ type region struct {
 	slots  []int32 // of the vintage, for rosters
 }
 
-// region of several slots counts what they share once.
-func (a *atlas) region(slots ...int32) region {
-	var r region
+func (a *atlas) region(slot int32) *region {
+	r := a.regions[slot].Load()
+	if r == nil {
+		r = a.merge(slot)
+		a.regions[slot].Store(r)
+	}
+	return r
+}
+
+// merge makes one region of several slots: what they share counts once.
+func (a *atlas) merge(slots ...int32) *region {
+	r := &region{}
 	for _, s := range slots {
 		for _, in := range a.self[s] {
 			if !slices.Contains(r.slots, in) {

@@ -38,6 +38,7 @@ func (c *Cube) Explain(q Query) (*Explanation, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.work = &work{}
 	p.work.trace = &trace{weights: map[weightKey]*big.Rat{}}
 	res, err := p.figures()
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -18,7 +19,16 @@ func (c *Cube) Figures(q Query) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.work = works.Get().(*work)
+	defer p.work.release()
 	return p.figures()
+}
+
+var works = sync.Pool{New: func() any { return &work{} }}
+
+func (w *work) release() {
+	clear(w.coarse)
+	works.Put(w)
 }
 
 // work is what a plan reuses from one figure to the next.
@@ -28,8 +38,10 @@ type work struct {
 	sums     []total
 	counted  stamps // legal units with a number in the figure
 	reported stamps
-	expected stamps
+	expected stamps // those who did not report
 	coarse   map[coarseKey]int
+	keys     []uint64
+	sorted   []entry
 	trace    *trace
 	paired   map[*entry]bool
 }
@@ -113,7 +125,7 @@ func exclusions(n *[whys]int) []Exclusion {
 
 // indicator appends the figures of one indicator in one region and bucket.
 func (p *plan) indicator(out []Figure, index, line int32, r, b int, excluded *[whys]int) ([]Figure, error) {
-	w := &p.work
+	w := p.work
 	ind := p.c.layout.indicators[line]
 	inputs := p.c.layout.inputs(line)
 	simple := !p.cutting && w.trace == nil && len(ind.HomogeneousBy) == 0
@@ -124,7 +136,7 @@ func (p *plan) indicator(out []Figure, index, line int32, r, b int, excluded *[w
 	coarse, any := 0, false
 	for i, leaf := range inputs {
 		var n int
-		w.leaves[i], n = p.collect(w.leaves[i][:0], leaf, &p.regions[r], &p.buckets[b], simple)
+		w.leaves[i], n = p.collect(w.leaves[i][:0], leaf, p.regions[r], &p.buckets[b], simple)
 		coarse += n
 		any = any || len(w.leaves[i]) > 0
 	}
@@ -273,7 +285,7 @@ func qualifiers(a *attr, names []string) string {
 // figure makes one figure from settled entries; false when there is nothing to
 // show: no value, no answer without number, and no row asked for.
 func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group, r, b, coarse int, excluded *[whys]int) (Figure, bool, error) {
-	w := &p.work
+	w := p.work
 	f := Figure{
 		Indicator: ind.Code, ImpactType: ind.ImpactType, Kind: ind.Kind, Territory: p.keys[r], Vintage: p.q.Vintage,
 		Period: p.buckets[b].label, Codes: g.codes, Qualifiers: g.quals, MethodologyVersion: ind.MethodologyVersion,
@@ -368,12 +380,10 @@ func (f *Figure) note(n Note) {
 
 // severity orders the statuses that carry a number: the worst input is the
 // status of the figure.
-func severity(s impact.Status) int {
-	return strings.IndexByte("\x00ABPIE", byte(s))
-}
+var severity = [256]uint8{impact.Normal: 1, impact.Break: 2, impact.Provisional: 3, impact.Imputed: 4, impact.Estimated: 5}
 
 func worse(a, b impact.Status) impact.Status {
-	if severity(b) > severity(a) {
+	if severity[b] > severity[a] {
 		return b
 	}
 	return a
@@ -395,20 +405,24 @@ func lack(have byte, s impact.Status) byte {
 // the territory whose questionnaires ask the indicator in the bucket, and
 // whoever answered without being asked.
 func (p *plan) coverage(f *Figure, line int32, inputs []int32, g group, r, b int) {
-	w := &p.work
+	w := p.work
 	w.expected.reset(len(p.f.units))
 	if len(inputs) > 1 {
 		p.reportersOfQuotient(g)
-	}
-	for i := range g.sets {
-		for j := range g.sets[i] {
-			if e := &g.sets[i][j]; e.answered(&p.f.attrs[e.attr]) {
-				w.expected.add(p.f.members[e.member].unit)
+		for i := range g.sets {
+			for j := range g.sets[i] {
+				// One part of a quotient is an answer expected to be completed.
+				if e := &g.sets[i][j]; e.answered(&p.f.attrs[e.attr]) && !w.reported.has(p.f.members[e.member].unit) {
+					w.expected.add(p.f.members[e.member].unit)
+				}
 			}
 		}
 	}
 	ro := p.c.roster(p.f, p.q.Vintage, p.buckets[b].label)
 	for _, slot := range p.regions[r].slots {
+		if !ro.anyAsks(line) {
+			break
+		}
 		for _, a := range ro.at[slot] {
 			if !ro.asks(a.set, line) || p.allowed != nil && !p.allowed[a.member] {
 				continue
@@ -416,10 +430,12 @@ func (p *plan) coverage(f *Figure, line int32, inputs []int32, g group, r, b int
 			if p.cutting && !p.matches(a.member, g.codes) {
 				continue
 			}
-			w.expected.add(a.unit)
+			if !w.reported.has(a.unit) {
+				w.expected.add(a.unit)
+			}
 		}
 	}
-	f.Reporters, f.Expected = w.reported.n, w.expected.n
+	f.Reporters, f.Expected = w.reported.n, w.reported.n+w.expected.n
 	if f.Expected > 0 {
 		q := impact.Quantity(0)
 		if v, err := roundQuotient(product(int64(f.Reporters), 1), int64(f.Expected), 4); err == nil {
@@ -457,7 +473,7 @@ func (p *plan) matches(member int32, codes []string) bool {
 // reportersOfQuotient: an organisation reports a quotient when a pair of its
 // counts, or when it answered every part, be it "not applicable".
 func (p *plan) reportersOfQuotient(g group) {
-	w := &p.work
+	w := p.work
 	answers := map[int32]uint64{}
 	blank := map[int32]bool{}
 	for i := range g.sets {
@@ -483,7 +499,7 @@ func (p *plan) reportersOfQuotient(g group) {
 // different indicators are not added. Every number that is in the territory,
 // the period and the state counts, parts of cells included.
 func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]int) []Figure {
-	w := &p.work
+	w := p.work
 	type tally struct {
 		codes        []string
 		units        map[int32]bool
@@ -495,7 +511,7 @@ func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]i
 		f := Figure{ImpactType: t.code, Territory: p.keys[r], Vintage: p.q.Vintage, Period: p.buckets[b].label, Status: impact.Normal}
 		var left [whys]int
 		for _, line := range t.lines {
-			p.countLine(line, &p.regions[r], &p.buckets[b], &f.Observations, &left)
+			p.countLine(line, p.regions[r], &p.buckets[b], &f.Observations, &left)
 		}
 		f.Organisations = w.counted.n
 		f.Excluded = exclusions(&left)
@@ -513,7 +529,7 @@ func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]i
 	tallies := map[string]*tally{}
 	buf := make([]string, len(p.q.Cuts))
 	for _, line := range t.lines {
-		w.entries, _ = p.collect(w.entries[:0], line, &p.regions[r], &p.buckets[b], false)
+		w.entries, _ = p.collect(w.entries[:0], line, p.regions[r], &p.buckets[b], false)
 		for i := range w.entries {
 			e := &w.entries[i]
 			codes, ok := p.codes(buf, e)

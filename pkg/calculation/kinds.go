@@ -142,7 +142,7 @@ func sameSeries(a, b *entry) bool { return a.member == b.member && a.at == b.at 
 // lastDates keeps, of each series (an organisation in a place), the values of
 // its last date. A place stated later in finer or coarser pieces is replaced.
 func (m *maker) lastDates(es []entry) {
-	slices.SortStableFunc(es, compareCells)
+	m.p.work.sort(es)
 	each(es, sameMember, func(own []entry) {
 		each(own, sameSeries, func(series []entry) {
 			var last *impact.Period
@@ -196,7 +196,7 @@ func (m *maker) asOf(es []entry) {
 // covers. Parts of one period cover its days once. Places of one organisation
 // that enclose one another are one series.
 func (m *maker) average(sum *total, es []entry, show bool) error {
-	slices.SortStableFunc(es, compareCells)
+	m.p.work.sort(es)
 	var failed error
 	each(es, sameMember, func(own []entry) {
 		for len(own) > 0 {
@@ -250,7 +250,7 @@ func (m *maker) cluster(own *[]entry) []entry {
 		}
 	}
 	*own = es[n:]
-	slices.SortStableFunc(*own, compareCells)
+	slices.SortFunc(*own, compareCells)
 	return es[:n]
 }
 
@@ -311,7 +311,7 @@ func (m *maker) refuse(dimension string, sum *total, es []entry, same func(a, b 
 	if err := m.value(sum); err != nil {
 		return err
 	}
-	slices.SortStableFunc(es, compareCells)
+	m.p.work.sort(es)
 	var largest *big.Rat
 	var failed error
 	each(es, same, func(one []entry) {
@@ -342,7 +342,7 @@ func (m *maker) refuse(dimension string, sum *total, es []entry, same func(a, b 
 
 // lastAnswers gives, for each organisation, its entries of the last date.
 func (m *maker) lastAnswers(es []entry, yield func([]entry)) {
-	slices.SortStableFunc(es, compareCells)
+	m.p.work.sort(es)
 	each(es, sameMember, func(own []entry) {
 		last := impact.MinDate
 		for i := range own {

@@ -18,7 +18,7 @@ type plan struct {
 
 	lines   []int32
 	types   []typeLines
-	regions []region
+	regions []*region
 	keys    []impact.TerritoryKey // of regions; 0 when merged
 	buckets []bucket
 
@@ -28,7 +28,7 @@ type plan struct {
 	split    []int       // positions of q.Cuts that need the parts of cells
 	cutting  bool        // any cut or filter at all: figures need keys
 
-	work work
+	work *work
 }
 
 type typeLines struct {
@@ -86,7 +86,7 @@ func (c *Cube) plan(q Query) (*plan, error) {
 	}
 	if q.MergeTerritories {
 		if len(slots) > 0 {
-			p.regions, p.keys = []region{p.atlas.region(slots...)}, []impact.TerritoryKey{0}
+			p.regions, p.keys = []*region{p.atlas.merge(slots...)}, []impact.TerritoryKey{0}
 		}
 	} else {
 		for i, slot := range slots {

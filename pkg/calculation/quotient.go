@@ -12,7 +12,7 @@ import (
 // over the pairs that are complete, then the formula, once.
 func (m *maker) quotient() error {
 	for i := range m.sets {
-		slices.SortStableFunc(m.sets[i], compareCells)
+		m.p.work.sort(m.sets[i])
 	}
 	at := make([]int, len(m.sets))  // next entry of each set
 	own := make([][]entry, len(at)) // entries of one organisation
@@ -159,7 +159,7 @@ func (m *maker) unit(parts [][]*entry) error {
 			return nil
 		}
 	}
-	w := &m.p.work
+	w := m.p.work
 	if w.paired == nil {
 		w.paired = map[*entry]bool{}
 	}

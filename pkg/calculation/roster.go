@@ -19,6 +19,15 @@ type asked struct{ member, unit, set int32 }
 
 func (r *roster) asks(set, line int32) bool { return r.sets[set][line/64]>>(line%64)&1 != 0 }
 
+func (r *roster) anyAsks(line int32) bool {
+	for set := range r.sets {
+		if r.asks(int32(set), line) {
+			return true
+		}
+	}
+	return false
+}
+
 type rosterKey struct {
 	vintage impact.Vintage
 	bucket  impact.Period
