@@ -36,6 +36,7 @@ type Catalogue struct {
 	codes       map[[2]string]*Code
 	leaves      map[IndicatorKey][]*Indicator
 	facts       map[IndicatorKey]*indicatorFacts
+	texts       []foldedText // codes and labels of indicators, for suggestions
 }
 
 // NewCatalogue checks that every code points at something that exists and
@@ -45,6 +46,11 @@ func NewCatalogue(r Reference) (*Catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.ImpactTypes = slices.Clone(r.ImpactTypes) // nobody else may change them later
+	r.Units = slices.Clone(r.Units)
+	r.Indicators = slices.Clone(r.Indicators)
+	r.MeasureKinds = slices.Clone(r.MeasureKinds)
+	r.Codes = slices.Clone(r.Codes)
 	c := &Catalogue{
 		ref:        r,
 		gazetteer:  g,
@@ -120,6 +126,14 @@ func NewCatalogue(r Reference) (*Catalogue, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	c.texts = foldTexts(func(yield func(string, string) bool) {
+		for _, i := range c.indicators {
+			code := string(i.Code)
+			if !yield(code, code) || !yield(i.Label.FR, code) || !yield(i.Label.EN, code) {
+				return
+			}
+		}
+	})
 	c.prepare()
 	return c, nil
 }
@@ -196,14 +210,7 @@ func (c *Catalogue) FindIndicator(s string) (*Indicator, *Fault) {
 	f := newFault("unknown_indicator", s,
 		"Aucun indicateur ne porte ce code.", "No indicator bears this code.",
 		"La liste est à GET /v1/indicators.", "The list is at GET /v1/indicators.")
-	f.Suggestion = nearest(s, func(yield func(string, string) bool) {
-		for _, i := range c.indicators {
-			code := string(i.Code)
-			if !yield(code, code) || !yield(i.Label.FR, code) || !yield(i.Label.EN, code) {
-				return
-			}
-		}
-	})
+	f.Suggestion = nearestOf(s, c.texts)
 	didYouMean(f)
 	return nil, f
 }

@@ -524,3 +524,25 @@ func BenchmarkReconcile1000(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkResolveUnknownTerritory(b *testing.B) {
+	c := checker()
+	st := hours(func(s *impact.Statement) { s.Territory = "Vaulx en Vellin" })
+	for b.Loop() {
+		if _, faults, _ := c.Resolve(&st, iloe); len(faults) != 1 {
+			b.Fatal(faults)
+		}
+	}
+}
+
+func BenchmarkNewCatalogue(b *testing.B) {
+	ref, err := codelist.Load()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := impact.NewCatalogue(ref); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

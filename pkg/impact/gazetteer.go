@@ -24,6 +24,7 @@ type Gazetteer struct {
 	children  map[TerritoryID][]*Territory    // by key
 	comesFrom map[TerritoryKey][]*Territory   // versions that this one takes over
 	above     map[TerritoryKey][]TerritoryKey // ancestors on any common day
+	texts     []foldedText                    // ids, codes and names, for suggestions
 }
 
 // Projection is a part of a territory seen in another vintage: Share of it is
@@ -103,6 +104,13 @@ func NewGazetteer(ts []Territory) (*Gazetteer, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	g.texts = foldTexts(func(yield func(string, string) bool) {
+		for _, t := range g.all {
+			if !yield(string(t.ID), string(t.ID)) || !yield(t.Code, string(t.ID)) || !yield(t.Name, string(t.ID)) {
+				return
+			}
+		}
+	})
 	return g, nil
 }
 
@@ -416,13 +424,7 @@ func (g *Gazetteer) identify(s, name string) (TerritoryID, *Fault) {
 		"Aucun territoire ne porte ce code : "+name+".", "No territory bears this code: "+name+".",
 		"Écrivez type-code, par exemple commune-69266 ; GET /v1/territories?q= les trouve par leur nom.",
 		"Write type-code, for example commune-69266; GET /v1/territories?q= finds them by name.")
-	f.Suggestion = nearest(name, func(yield func(string, string) bool) {
-		for _, t := range g.all {
-			if !yield(string(t.ID), string(t.ID)) || !yield(t.Code, string(t.ID)) || !yield(t.Name, string(t.ID)) {
-				return
-			}
-		}
-	})
+	f.Suggestion = nearestOf(name, g.texts)
 	didYouMean(f)
 	return "", f
 }

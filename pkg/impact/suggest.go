@@ -19,24 +19,46 @@ func Suggest(s string, candidates iter.Seq[string]) string {
 	})
 }
 
-// nearest compares s with the first string of each pair and gives the second;
-// several texts may lead to one answer (a code and its labels).
+// foldedText is a text that people may have meant, ready to be compared, and
+// the code it stands for; several texts may stand for one code.
+type foldedText struct {
+	runes  []rune
+	result string
+}
+
+// foldTexts readies pairs of text and code.
+func foldTexts(texts iter.Seq2[string, string]) []foldedText {
+	var out []foldedText
+	for text, result := range texts {
+		out = append(out, foldedText{[]rune(fold(text)), result})
+	}
+	return out
+}
+
+// nearest compares s with the first string of each pair and gives the second.
 func nearest(s string, texts iter.Seq2[string, string]) string {
+	return nearestOf(s, foldTexts(texts))
+}
+
+func nearestOf(s string, texts []foldedText) string {
+	const longest = 100 // no code or label is longer
+	if len(s) > longest {
+		return ""
+	}
 	want := []rune(fold(s))
 	if len(want) == 0 {
 		return ""
 	}
 	best, answer, tied := max(1, len(want)/3)+1, "", false
-	var row distanceRows
-	for text, result := range texts {
-		have := []rune(fold(text))
-		if diff := len(have) - len(want); diff > best || -diff > best {
+	var rows distanceRows
+	for _, t := range texts {
+		if diff := len(t.runes) - len(want); diff > best || -diff > best {
 			continue
 		}
-		switch d := row.distance(want, have); {
+		switch d := rows.distance(want, t.runes, best); {
 		case d < best:
-			best, answer, tied = d, result, false
-		case d == best && answer != "" && result != answer:
+			best, answer, tied = d, t.result, false
+		case d == best && answer != "" && t.result != answer:
 			tied = true
 		}
 	}
@@ -49,8 +71,9 @@ func nearest(s string, texts iter.Seq2[string, string]) string {
 // distanceRows holds the last three rows of the table, reused between calls.
 type distanceRows [3][]int
 
-// distance counts insertions, deletions, substitutions and swaps of neighbours.
-func (rows *distanceRows) distance(a, b []rune) int {
+// distance counts insertions, deletions, substitutions and swaps of neighbours;
+// it stops counting beyond enough.
+func (rows *distanceRows) distance(a, b []rune, enough int) int {
 	for i := range rows {
 		if cap(rows[i]) <= len(b) {
 			rows[i] = make([]int, 2*len(b)+8)
@@ -63,6 +86,7 @@ func (rows *distanceRows) distance(a, b []rune) int {
 	}
 	for i := 1; i <= len(a); i++ {
 		now[0] = i
+		least := i
 		for j := 1; j <= len(b); j++ {
 			cost := 1
 			if a[i-1] == b[j-1] {
@@ -72,6 +96,10 @@ func (rows *distanceRows) distance(a, b []rune) int {
 			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
 				now[j] = min(now[j], before[j-2]+1)
 			}
+			least = min(least, now[j])
+		}
+		if least > enough {
+			return least
 		}
 		before, last, now = last, now, before
 	}
