@@ -30,6 +30,11 @@ type Follower interface {
 	WaitFor(ctx context.Context, seq int64) error
 }
 
+// ObservationNamer gives the public id of a cell.
+type ObservationNamer interface {
+	ObservationID(context.Context, impact.CellKey) (impact.ObservationID, error)
+}
+
 // Limits of queries of figures (api.md 15).
 const (
 	maxComputed      = 1_000_000
@@ -56,7 +61,7 @@ type Aggregate struct {
 	Territory string `json:"territory,omitempty" example:"commune-69266"`
 	Period    string `json:"period,omitempty" example:"2025-Q3"`
 	// Exact decimal; null with a status that says why.
-	Value      *impact.Quantity `json:"value" swaggertype:"number" extensions:"x-nullable" example:"18420"`
+	Value      *impact.Quantity `json:"value,omitempty" swaggertype:"number" extensions:"x-nullable" example:"18420"`
 	Unit       string           `json:"unit,omitempty" example:"h"`
 	ObsStatus  string           `json:"obs_status" enums:"A,E,P,I,B,L,M,O,Q" example:"A"`
 	ConfStatus string           `json:"conf_status" enums:"F,C" example:"F"`
@@ -229,34 +234,36 @@ func (s *server) queryAggregates(c *call) error {
 // AggregateRequest is a query of figures in JSON: the members are the
 // parameters of GET /v1/aggregates.
 type AggregateRequest struct {
-	Indicator         []string           `json:"indicator,omitempty" example:"insertion_hours"`
-	ImpactType        []string           `json:"impact_type,omitempty"`
-	Territory         AggregateTerritory `json:"territory"`
-	Period            AggregatePeriod    `json:"period"`
-	GroupBy           []string           `json:"group_by,omitempty" example:"indicator,territory,period"`
-	OrganisationClass []string           `json:"organisation_class,omitempty"`
-	StructureKind     []string           `json:"structure_kind,omitempty"`
-	SizeClass         []string           `json:"size_class,omitempty"`
-	Organisation      string             `json:"organisation,omitempty"`
-	Qualifiers        string             `json:"qualifiers,omitempty" example:"local_scope=metropole"`
-	Measures          []string           `json:"measures,omitempty" example:"value,coverage"`
-	Filters           []AggregateFilter  `json:"filters,omitempty"`
-	OrderBy           []string           `json:"order_by,omitempty" example:"-value"`
-	Totals            string             `json:"totals,omitempty" enums:"territory"`
-	Release           string             `json:"release,omitempty" example:"live"`
-	Vintage           int                `json:"vintage,omitempty" example:"2026"`
-	State             string             `json:"state,omitempty" enums:"approved,submitted,draft"`
-	IncludeEmpty      bool               `json:"include_empty,omitempty"`
-	Labels            string             `json:"labels,omitempty" enums:"none,fr,en,both"`
-	AllowBounds       bool               `json:"allow_bounds,omitempty"`
-	Split             string             `json:"split,omitempty" enums:"prorata_days"`
-	Limit             int                `json:"limit,omitempty" minimum:"1" maximum:"10000"`
-	Cursor            string             `json:"cursor,omitempty"`
+	Indicator         []string            `json:"indicator,omitempty" example:"insertion_hours"`
+	ImpactType        []string            `json:"impact_type,omitempty"`
+	Territory         *AggregateTerritory `json:"territory,omitempty"`
+	Period            *AggregatePeriod    `json:"period,omitempty"`
+	GroupBy           []string            `json:"group_by,omitempty" example:"indicator,territory,period"`
+	OrganisationClass []string            `json:"organisation_class,omitempty"`
+	StructureKind     []string            `json:"structure_kind,omitempty"`
+	SizeClass         []string            `json:"size_class,omitempty"`
+	// Any dimension in place of sex.
+	Disaggregation []string          `json:"disaggregation.sex,omitempty" example:"F"`
+	Organisation   string            `json:"organisation,omitempty"`
+	Qualifiers     string            `json:"qualifiers,omitempty" example:"local_scope=metropole"`
+	Measures       []string          `json:"measures,omitempty" example:"value,coverage"`
+	Filters        []AggregateFilter `json:"filters,omitempty"`
+	OrderBy        []string          `json:"order_by,omitempty" example:"-value"`
+	Totals         string            `json:"totals,omitempty" enums:"territory"`
+	Release        string            `json:"release,omitempty" example:"live"`
+	Vintage        int               `json:"vintage,omitempty" example:"2026"`
+	State          string            `json:"state,omitempty" enums:"approved,submitted,draft"`
+	IncludeEmpty   bool              `json:"include_empty,omitempty"`
+	Labels         string            `json:"labels,omitempty" enums:"none,fr,en,both"`
+	AllowBounds    bool              `json:"allow_bounds,omitempty"`
+	Split          string            `json:"split,omitempty" enums:"prorata_days"`
+	Limit          int               `json:"limit,omitempty" minimum:"1" maximum:"10000"`
+	Cursor         string            `json:"cursor,omitempty"`
 } // @name AggregateRequest
 
 // AggregateTerritory names territories; a list of ids in its place is read too.
 type AggregateTerritory struct {
-	In   []string `json:"in" example:"metropole-200046977"`
+	In   []string `json:"in,omitempty" example:"metropole-200046977"`
 	Type string   `json:"type,omitempty" example:"commune"`
 } // @name AggregateTerritory
 

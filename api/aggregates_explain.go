@@ -72,7 +72,7 @@ type ExplanationInput struct {
 // Contributor is one observation in one input: counted = value × weight.
 type Contributor struct {
 	Organisation string           `json:"organisation"`
-	Observation  string           `json:"observation,omitempty"`
+	Observation  string           `json:"observation"`
 	Indicator    string           `json:"indicator"`
 	Territory    string           `json:"territory"`
 	Period       string           `json:"period"`
@@ -86,7 +86,7 @@ type Contributor struct {
 // LeftOut is one observation that adds nothing to the figure.
 type LeftOut struct {
 	Organisation string `json:"organisation"`
-	Observation  string `json:"observation,omitempty"`
+	Observation  string `json:"observation"`
 	Indicator    string `json:"indicator"`
 	Territory    string `json:"territory"`
 	Period       string `json:"period"`
@@ -175,26 +175,27 @@ func (s *server) writeExplanation(c *call, q *aggregateQuery, e *calculation.Exp
 		out.Inputs = append(out.Inputs, wire)
 	}
 	for _, k := range e.Contributors {
+		id, err := s.ObservationIDs.ObservationID(c.r.Context(), k.Cell)
+		if err != nil {
+			return err
+		}
 		out.Contributors = append(out.Contributors, Contributor{
-			Organisation: string(k.Organisation), Observation: s.observationID(k.Cell), Indicator: string(k.Indicator),
+			Organisation: string(k.Organisation), Observation: string(id), Indicator: string(k.Indicator),
 			Territory: s.territoryID(k.Cell.Territory), Period: k.Cell.Period.String(), Cut: k.Cell.Cut,
 			Value: k.Value, ObsStatus: statusText[k.Status], Weight: rational(k.Weight), Counted: rational(k.Counted),
 		})
 	}
 	for _, k := range e.LeftOut {
+		id, err := s.ObservationIDs.ObservationID(c.r.Context(), k.Cell)
+		if err != nil {
+			return err
+		}
 		out.LeftOut = append(out.LeftOut, LeftOut{
-			Organisation: string(k.Organisation), Observation: s.observationID(k.Cell), Indicator: string(k.Indicator),
+			Organisation: string(k.Organisation), Observation: string(id), Indicator: string(k.Indicator),
 			Territory: s.territoryID(k.Cell.Territory), Period: k.Cell.Period.String(), Cut: k.Cell.Cut, Reason: string(k.Reason),
 		})
 	}
 	return c.answer(http.StatusOK, out)
-}
-
-func (s *server) observationID(k impact.CellKey) string {
-	if s.ObservationID == nil {
-		return ""
-	}
-	return string(s.ObservationID(k))
 }
 
 func (s *server) territoryID(k impact.TerritoryKey) string {

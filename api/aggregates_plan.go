@@ -130,6 +130,8 @@ type pair struct {
 	// nil list with filter set goes into filters.
 	list   []string
 	filter bool
+	// raw tells that the body form is a number or a boolean.
+	raw bool
 }
 
 // normalised writes every parameter that decides the answer, defaults
@@ -153,14 +155,14 @@ func (q *aggregateQuery) normalised() []pair {
 	}
 	yes := func(name string, b bool, text string) {
 		if b {
-			one(name, text)
+			ps = append(ps, pair{name: name, text: text, raw: text == "true"})
 		}
 	}
 	set(dimIndicator, q.indicator)
 	set(dimImpactType, q.impactTypes)
 	set(dimTerritory, q.territory)
 	one("territory_type", string(q.territoryType))
-	one("vintage", q.vintage.String())
+	ps = append(ps, pair{name: "vintage", text: q.vintage.String(), raw: true})
 	codes(dimPeriod, q.periodTexts())
 	if q.granularity != impact.Interval {
 		one("granularity", string(q.granularity))
@@ -207,6 +209,13 @@ func quoted(s string) string {
 	return s
 }
 
+func unquoted(s string) string {
+	if len(s) > 1 && s[0] == '"' && s[len(s)-1] == '"' {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
+
 // periodTexts writes the buckets, as one range when they follow each other.
 func (q *aggregateQuery) periodTexts() []string {
 	n := len(q.periods)
@@ -246,54 +255,95 @@ func queryString(ps []pair, without ...string) string {
 
 // appendQuery writes pairs as the body of POST /v1/aggregates/query takes them.
 func appendQuery(dst []byte, ps []pair) []byte {
-	dst = append(dst, '{')
-	next := byte(0)
-	member := func(name string) {
-		if next != 0 {
-			dst = append(dst, next)
-		}
-		next = ','
-		dst = append(format.AppendString(dst, name), ':')
+	o := objectWriter{dst: append(dst, '{')}
+	for _, name := range []string{dimTerritory, dimPeriod} {
+		o.nested(ps, name)
 	}
+	filters := false
 	for _, p := range ps {
 		switch {
 		case p.filter:
+			filters = true
+		case p.name == dimTerritory, p.name == "territory_type", p.name == dimPeriod, p.name == "granularity":
 		case p.list != nil:
-			member(p.name)
-			dst = append(dst, '[')
-			for i, v := range p.list {
-				if i > 0 {
-					dst = append(dst, ',')
-				}
-				dst = format.AppendString(dst, v)
-			}
-			dst = append(dst, ']')
+			o.member(p.name)
+			o.list(p.list)
+		case p.raw:
+			o.member(p.name)
+			o.dst = append(o.dst, p.text...)
 		default:
-			member(p.name)
-			dst = format.AppendString(dst, p.text)
+			o.member(p.name)
+			o.dst = format.AppendString(o.dst, unquoted(p.text))
 		}
 	}
-	first := true
+	if filters {
+		o.member("filters")
+		o.filters(ps)
+	}
+	return append(o.dst, '}')
+}
+
+// objectWriter appends the members of one JSON object.
+type objectWriter struct {
+	dst     []byte
+	started bool
+}
+
+func (o *objectWriter) member(name string) {
+	if o.started {
+		o.dst = append(o.dst, ',')
+	}
+	o.started = true
+	o.dst = append(format.AppendString(o.dst, name), ':')
+}
+
+func (o *objectWriter) list(values []string) {
+	o.dst = append(o.dst, '[')
+	for i, v := range values {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = format.AppendString(o.dst, v)
+	}
+	o.dst = append(o.dst, ']')
+}
+
+// nested writes {"in":[…],"type":"…"} or {"in":[…],"granularity":"…"}.
+func (o *objectWriter) nested(ps []pair, name string) {
+	inner := objectWriter{}
+	for _, p := range ps {
+		switch {
+		case p.name == name && !p.filter:
+			inner.member("in")
+			inner.list(p.list)
+		case name == dimTerritory && p.name == "territory_type":
+			inner.member("type")
+			inner.dst = format.AppendString(inner.dst, p.text)
+		case name == dimPeriod && p.name == "granularity":
+			inner.member("granularity")
+			inner.dst = format.AppendString(inner.dst, p.text)
+		}
+	}
+	if inner.started {
+		o.member(name)
+		o.dst = append(append(append(o.dst, '{'), inner.dst...), '}')
+	}
+}
+
+func (o *objectWriter) filters(ps []pair) {
+	next := byte('[')
 	for _, p := range ps {
 		if !p.filter {
 			continue
 		}
-		if first {
-			member("filters")
-			dst = append(dst, '[')
-			first = false
-		} else {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, `{"field":`...)
-		dst = format.AppendString(dst, p.name)
-		dst = append(dst, `,"value":`...)
-		dst = append(format.AppendString(dst, p.text), '}')
+		o.dst = append(o.dst, next)
+		next = ','
+		o.dst = append(o.dst, `{"field":`...)
+		o.dst = format.AppendString(o.dst, p.name)
+		o.dst = append(o.dst, `,"value":`...)
+		o.dst = append(format.AppendString(o.dst, p.text), '}')
 	}
-	if !first {
-		dst = append(dst, ']')
-	}
-	return append(dst, '}')
+	o.dst = append(o.dst, ']')
 }
 
 // digest names a normalised query.

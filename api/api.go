@@ -45,8 +45,8 @@ type Config struct {
 	// Figures are computed from facts; Follower waits until they know a write.
 	Figures  FigureSource
 	Follower Follower
-	// ObservationID gives the public id of a cell, for explanations.
-	ObservationID func(impact.CellKey) impact.ObservationID
+	// ObservationIDs names the cells of an explanation.
+	ObservationIDs ObservationNamer
 	// Organisations, their observations and submissions, and what is asked of
 	// them; answers that may be asked again, who read what, and the order of
 	// writes.
