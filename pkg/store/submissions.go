@@ -78,7 +78,7 @@ func seesSubmissions(p impact.Principal) (string, []any) {
 
 // foundSubmission is a submission with the id of its organisation.
 type foundSubmission struct {
-	submissionRow
+	Row            submissionRow `gorm:"embedded"`
 	OrganisationID impact.OrganisationID
 }
 
@@ -178,7 +178,7 @@ func (s *Store) Submission(ctx context.Context, p impact.Principal, id impact.Su
 	if err != nil {
 		return impact.Submission{}, fmt.Errorf("reading a submission: %w", err)
 	}
-	return row.submission(row.OrganisationID), nil
+	return row.Row.submission(row.OrganisationID), nil
 }
 
 func (s *Store) findSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID) (foundSubmission, error) {
@@ -213,13 +213,13 @@ func (s *Store) Submissions(ctx context.Context, p impact.Principal, f impact.Su
 	}
 	rows, next := pageOf(rows, page, func(r foundSubmission) []string {
 		if f.UpdatedSince.IsZero() {
-			return []string{string(r.ID)}
+			return []string{string(r.Row.ID)}
 		}
-		return []string{strconv.FormatInt(r.UpdatedAt, 10), string(r.ID)}
+		return []string{strconv.FormatInt(r.Row.UpdatedAt, 10), string(r.Row.ID)}
 	})
 	list := make([]impact.Submission, len(rows))
 	for i := range rows {
-		list[i] = rows[i].submission(rows[i].OrganisationID)
+		list[i] = rows[i].Row.submission(rows[i].OrganisationID)
 	}
 	return list, next, nil
 }
@@ -237,10 +237,10 @@ func (s *Store) changeSubmission(ctx context.Context, p impact.Principal, id imp
 		if w.catalogue, err = s.Catalogue(ctx); err != nil {
 			return err
 		}
-		if err := w.read(ctx, []int32{found.Organisation}, nil, nil); err != nil {
+		if err := w.read(ctx, []int32{found.Row.Organisation}, nil, nil); err != nil {
 			return err
 		}
-		u := w.byKey[found.Key]
+		u := w.byKey[found.Row.Key]
 		if u == nil {
 			return impact.NotFoundError()
 		}
@@ -477,7 +477,7 @@ func (s *Store) Completeness(ctx context.Context, p impact.Principal, id impact.
 	if err != nil {
 		return impact.Completeness{}, err
 	}
-	return s.completeness(ctx, catalogue, row.submissionRow)
+	return s.completeness(ctx, catalogue, row.Row)
 }
 
 func (s *Store) completeness(ctx context.Context, catalogue *impact.Catalogue, row submissionRow) (impact.Completeness, error) {
