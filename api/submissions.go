@@ -199,10 +199,12 @@ func readInline(raw jsontext.Value) ([]stated, []impact.Fault, error) {
 			Detail: impact.Text{FR: "Il faut ici une liste.", EN: "Here a list is needed."},
 			Hint:   impact.Text{FR: "Envoyez une liste […].", EN: "Send a list […]."}}}, nil
 	}
-	rows, err := newStatementReader(raw).array()
-	if err == errTooManyRows {
-		return nil, nil, tooManyRows()
+	r, err := newStatementReader(raw)
+	if err != nil {
+		return nil, nil, err
 	}
+	r.peek()
+	rows, err := r.array()
 	return rows, nil, err
 }
 
