@@ -282,9 +282,11 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 			b.cells = append(b.cells, batchCell{&row.Cells[j], row, i, g})
 		}
 	}
+	lists := make([]knownCells, len(known))
 	for k, list := range known {
 		if len(list) > 0 {
-			b.known[k] = &knownCells{list: list}
+			lists[0].list = list
+			b.known[k], lists = &lists[0], lists[1:]
 		}
 	}
 	slices.SortFunc(b.cells, func(x, y batchCell) int {
@@ -386,10 +388,18 @@ func (k *knownCells) values(yield func(*Observation) bool) {
 // one.
 func (b *batch) find(org OrganisationKey, ind IndicatorKey, p place) *Observation {
 	want := CellKey{org, ind, p.territory, p.period, p.cut}
-	if i, ok := slices.BinarySearchFunc(b.cells, &want, func(c batchCell, w *CellKey) int {
-		return compareCells(&c.obs.CellKey, w)
-	}); ok {
-		return b.cells[i].obs
+	// sort.Find would take a closure, and a heap allocation for each of the
+	// thousands of look-ups of a batch.
+	low, high := 0, len(b.cells)
+	for low < high {
+		switch mid := int(uint(low+high) >> 1); compareCells(&b.cells[mid].obs.CellKey, &want) {
+		case 0:
+			return b.cells[mid].obs
+		case -1:
+			low = mid + 1
+		default:
+			high = mid
+		}
 	}
 	if o := b.known[Neighbour{org, ind}].at(p); o != nil && !o.Deleted {
 		return o
