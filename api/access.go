@@ -14,7 +14,7 @@ func (c *call) identify() error {
 	if !a.public() || a.Personal {
 		c.w.Header().Set("Vary", "Accept, Accept-Encoding, Accept-Language, Authorization")
 	}
-	if c.route.Plain {
+	if c.route.OAuth {
 		return nil // POST /oauth/token reads its own credentials
 	}
 	h := c.r.Header.Values("Authorization")

@@ -89,7 +89,9 @@ type server struct {
 }
 
 // New checks the configuration and gives the whole API as one handler.
-func New(c Config) (http.Handler, error) {
+func New(c Config) (http.Handler, error) { return serve(c, Routes()) }
+
+func serve(c Config, routes []Route) (http.Handler, error) {
 	if c.Now == nil || c.NewID == nil || c.Log == nil {
 		return nil, errors.New("api: Now, NewID and Log are required")
 	}
@@ -104,7 +106,7 @@ func New(c Config) (http.Handler, error) {
 		return nil, fmt.Errorf("api: public URL %q is not an absolute http address", c.PublicURL)
 	}
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
-	s := &server{Config: c, base: base, routes: Routes(), static: map[string]bool{}}
+	s := &server{Config: c, base: base, routes: routes, static: map[string]bool{}}
 	s.openapi, s.openyaml = newDocument(c.OpenAPIJSON), newDocument(c.OpenAPIYAML)
 	s.damper = newDamper(c.Now)
 

@@ -71,6 +71,7 @@ func (s *server) codeList(id string) []Code {
 //	@Tags			reference
 //	@Produce		json
 //	@Success		200		{object}	CodeListPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/code-lists [get]
 func (s *server) listCodeLists(c *call) error {
@@ -93,6 +94,7 @@ func (s *server) listCodeLists(c *call) error {
 //	@Produce		json
 //	@Param			id		path		string	true	"name of the list"	example(obs_status)
 //	@Success		200		{object}	CodeList
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/code-lists/{id} [get]
 func (s *server) getCodeList(c *call) error {

@@ -80,6 +80,7 @@ func (s *server) vintage() impact.Vintage {
 //	@Tags			service
 //	@Produce		json
 //	@Success		200		{object}	Landing
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1 [get]
 func (s *server) landing(c *call) error {
@@ -132,6 +133,7 @@ func (c *call) serveDocument(d document, contentType string) error {
 //	@Tags			service
 //	@Produce		json
 //	@Success		200		{object}	map[string]any
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/openapi.json [get]
 func (s *server) openapiJSON(c *call) error {
@@ -146,6 +148,7 @@ func (s *server) openapiJSON(c *call) error {
 //	@Tags			service
 //	@Produce		application/yaml
 //	@Success		200		{string}	string
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/openapi.yaml [get]
 func (s *server) openapiYAML(c *call) error {
@@ -160,6 +163,7 @@ func (s *server) openapiYAML(c *call) error {
 //	@Tags			service
 //	@Produce		json
 //	@Success		200		{object}	map[string]any
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/openapi.json [get]
 func (s *server) openapiJSONAtRoot(c *call) error { return s.openapiJSON(c) }
@@ -172,6 +176,7 @@ func (s *server) openapiJSONAtRoot(c *call) error { return s.openapiJSON(c) }
 //	@Tags			service
 //	@Produce		application/yaml
 //	@Success		200		{string}	string
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/openapi.yaml [get]
 func (s *server) openapiYAMLAtRoot(c *call) error { return s.openapiYAML(c) }
@@ -184,6 +189,7 @@ func (s *server) openapiYAMLAtRoot(c *call) error { return s.openapiYAML(c) }
 //	@Tags			service
 //	@Produce		html
 //	@Success		200		{string}	string
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/docs [get]
 func (s *server) docsPage(c *call) error { return s.asset(c, "index.html") }
@@ -196,6 +202,7 @@ func (s *server) docsPage(c *call) error { return s.asset(c, "index.html") }
 //	@Tags			service
 //	@Produce		html
 //	@Success		200		{string}	string
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/docs [get]
 func (s *server) docsPageV1(c *call) error { return s.docsPage(c) }
@@ -206,9 +213,14 @@ func (s *server) docsPageV1(c *call) error { return s.docsPage(c) }
 //	@Description	Style sheets, scripts and images of /docs.
 //	@ID				getDocsFile
 //	@Tags			service
-//	@Produce		html
+//	@Produce		text/css
+//	@Produce		text/javascript
+//	@Produce		image/svg+xml
+//	@Produce		text/html
+//	@Produce		text/plain
 //	@Param			file	path		string	true	"name of the file"	example(page.css)
 //	@Success		200		{string}	string
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/docs/{file} [get]
 func (s *server) docsFile(c *call) error { return s.asset(c, c.param("file")) }
@@ -219,9 +231,14 @@ func (s *server) docsFile(c *call) error { return s.asset(c, c.param("file")) }
 //	@Description	Swagger UI, served from here.
 //	@ID				getDocsAsset
 //	@Tags			service
-//	@Produce		html
+//	@Produce		text/css
+//	@Produce		text/javascript
+//	@Produce		image/svg+xml
+//	@Produce		text/html
+//	@Produce		text/plain
 //	@Param			file	path		string	true	"name of the file"	example(swagger-ui.css)
 //	@Success		200		{string}	string
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/docs/swagger-ui/{file} [get]
 func (s *server) docsAsset(c *call) error { return s.asset(c, "swagger-ui/"+c.param("file")) }
@@ -280,6 +297,7 @@ func mustChanges() []Change {
 //	@Tags			service
 //	@Produce		json
 //	@Success		200		{object}	ChangePage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/changelog [get]
 func (s *server) changelog(c *call) error {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"strconv"
 	"strings"
@@ -14,8 +15,8 @@ func versionTag(version int) string { return `"v` + strconv.Itoa(version) + `"` 
 // weakTag is the ETag of a computed answer; it names the data, the query, the
 // format and the language.
 func (c *call) weakTag(data string) string {
-	h := c.queryHash()
-	return `W/"` + data + "-" + hex(h[:4]) + "-" + c.format.Name + "-" + string(c.lang) + `"`
+	asked := sha256.Sum256([]byte(c.path + "?" + c.query.canonical()))
+	return `W/"` + data + "-" + hex(asked[:6]) + "-" + c.format.Name + "-" + string(c.lang) + `"`
 }
 
 func hex(b []byte) string {

@@ -72,6 +72,7 @@ func (s *server) listImpactTypes(c *call) error {
 //	@Produce		json
 //	@Param			code	path		string	true	"code"	example(inclusion.insertion)
 //	@Success		200		{object}	ImpactType
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/impact-types/{code} [get]
 func (s *server) getImpactType(c *call) error {
@@ -213,6 +214,7 @@ func (s *server) indicator(i *impact.Indicator) Indicator {
 //	@Param			limit		query		int			false	"rows of the page"	minimum(1)	maximum(1000)	default(100)
 //	@Param			cursor		query		string		false	"position, taken from links.next"
 //	@Success		200			{object}	IndicatorPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default		{object}	Problem
 //	@Router			/v1/indicators [get]
 func (s *server) listIndicators(c *call) error {
@@ -301,6 +303,7 @@ func speaksOf(q string, texts ...string) bool {
 //	@Produce		json
 //	@Param			code	path		string	true	"code"	example(insertion_hours)
 //	@Success		200		{object}	Indicator
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/indicators/{code} [get]
 func (s *server) getIndicator(c *call) error {
@@ -337,6 +340,7 @@ type IndicatorVersionPage = Page[IndicatorVersion] // @name IndicatorVersionPage
 //	@Produce		json
 //	@Param			code	path		string	true	"code"	example(insertion_hours)
 //	@Success		200		{object}	IndicatorVersionPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/indicators/{code}/versions [get]
 func (s *server) listIndicatorVersions(c *call) error {

@@ -92,25 +92,7 @@ func (c *call) fail(err error) {
 	if kind.Status >= 500 {
 		c.err = err
 	}
-	p := Problem{Type: c.s.PublicURL + "/v1/problems/" + e.Code, Title: impact.ProblemCodes[e.Code].In(c.lang), Status: kind.Status, Code: e.Code,
-		Detail: e.Detail.In(c.lang), Hint: e.Hint.In(c.lang), Instance: c.r.URL.EscapedPath() + c.suffix, RequestID: c.id}
-	if len(e.Faults) > 0 {
-		p.Errors = c.entries(e.Faults)
-		if p.Detail == "" {
-			p.Detail = countFaults(len(e.Faults)).In(c.lang)
-		}
-	}
 	h := c.w.Header()
-	if e.Link != "" {
-		link := e.Link
-		if strings.HasPrefix(link, "/") {
-			link = c.s.PublicURL + link
-		}
-		p.Links = &ProblemLinks{Related: link}
-	}
-	if e.Current > 0 {
-		p.CurrentETag = versionTag(e.Current)
-	}
 	if challenge := c.challenge(e); challenge != "" {
 		h.Set("WWW-Authenticate", challenge)
 	}
@@ -131,6 +113,28 @@ func (c *call) fail(err error) {
 	// What a half-made answer promised no longer holds.
 	for _, name := range []string{"ETag", "Last-Modified", "Link", "Location", "Content-Disposition", "Content-Encoding"} {
 		h.Del(name)
+	}
+	if c.route != nil && c.route.OAuth {
+		c.failOAuth(e, kind.Status)
+		return
+	}
+	p := Problem{Type: c.s.PublicURL + "/v1/problems/" + e.Code, Title: impact.ProblemCodes[e.Code].In(c.lang), Status: kind.Status, Code: e.Code,
+		Detail: e.Detail.In(c.lang), Hint: e.Hint.In(c.lang), Instance: c.r.URL.EscapedPath() + c.suffix, RequestID: c.id}
+	if len(e.Faults) > 0 {
+		p.Errors = c.entries(e.Faults)
+		if p.Detail == "" {
+			p.Detail = countFaults(len(e.Faults)).In(c.lang)
+		}
+	}
+	if e.Link != "" {
+		link := e.Link
+		if strings.HasPrefix(link, "/") {
+			link = c.s.PublicURL + link
+		}
+		p.Links = &ProblemLinks{Related: link}
+	}
+	if e.Current > 0 {
+		p.CurrentETag = versionTag(e.Current)
 	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

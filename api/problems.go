@@ -105,6 +105,7 @@ func (s *server) describeProblem(code string) (ProblemDescription, bool) {
 //	@Tags			service
 //	@Produce		json
 //	@Success		200		{object}	ProblemPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/problems [get]
 func (s *server) listProblems(c *call) error {
@@ -134,6 +135,7 @@ func (s *server) listProblems(c *call) error {
 //	@Produce		json
 //	@Param			code	path		string	true	"code"	example(validation_failed)
 //	@Success		200		{object}	ProblemDescription
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/problems/{code} [get]
 func (s *server) getProblem(c *call) error {

@@ -56,9 +56,9 @@ type Route struct {
 	Cache string
 	// Shared allows other origins on a POST (reads are always allowed).
 	Shared bool
-	// Plain routes answer for machines beside the API (probes, tokens,
-	// assets): their errors may have another form.
-	Plain bool
+	// OAuth routes read their own credentials, and their errors have the form
+	// of RFC 6749.
+	OAuth bool
 }
 
 // Cache rules of api.md 9.5.
@@ -89,7 +89,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/livez", handle: (*server).livez, Access: public},
 		{Method: "GET", Path: "/readyz", handle: (*server).readyz, Access: public},
 		{Method: "GET", Path: "/version", handle: (*server).version, Access: public},
-		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, Plain: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
+		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
 
 		// Reference
 		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference},

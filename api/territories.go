@@ -137,6 +137,7 @@ func (s *server) askedVintage(c *call) impact.Vintage {
 //	@Param			limit		query		int			false	"rows of the page"	minimum(1)	maximum(1000)	default(100)
 //	@Param			cursor		query		string		false	"position, taken from links.next"
 //	@Success		200			{object}	TerritoryPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default		{object}	Problem
 //	@Router			/v1/territories [get]
 func (s *server) listTerritories(c *call) error {
@@ -401,6 +402,7 @@ func (s *server) retired(asked string, t *impact.Territory) []impact.Fault {
 //	@Param			vintage		query		int		false	"year of the official geographic code"	example(2026)
 //	@Param			geometry	query		string	false	"which geometry; simplified by default in GeoJSON, none in JSON"	Enums(none,centroid,simplified,full)
 //	@Success		200			{object}	Territory
+//	@Success		304		"The caller has it already"
 //	@Failure		default		{object}	Problem
 //	@Router			/v1/territories/{id} [get]
 func (s *server) getTerritory(c *call) error {
@@ -440,6 +442,7 @@ func (s *server) getTerritory(c *call) error {
 //	@Param			id		path		string	true	"id"	example(metropole-200046977)
 //	@Param			vintage	query		int		false	"year of the official geographic code; the current one when absent"	example(2026)
 //	@Success		200		{object}	TerritoryPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/territories/{id}/children [get]
 func (s *server) listTerritoryChildren(c *call) error {
@@ -456,6 +459,7 @@ func (s *server) listTerritoryChildren(c *call) error {
 //	@Param			id		path		string	true	"id"	example(commune-69266)
 //	@Param			vintage	query		int		false	"year of the official geographic code; the current one when absent"	example(2026)
 //	@Success		200		{object}	TerritoryPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/territories/{id}/ancestors [get]
 func (s *server) listTerritoryAncestors(c *call) error {
@@ -512,6 +516,7 @@ type TerritoryEventPage = Page[TerritoryEvent] // @name TerritoryEventPage
 //	@Produce		json
 //	@Param			id		path		string	true	"id"	example(commune-69149)
 //	@Success		200		{object}	TerritoryEventPage
+//	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/territories/{id}/history [get]
 func (s *server) listTerritoryHistory(c *call) error {

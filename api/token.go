@@ -65,9 +65,7 @@ type TokenError struct {
 //	@Param			client_id		formData	string	false	"without HTTP Basic only"
 //	@Param			client_secret	formData	string	false	"without HTTP Basic only"
 //	@Success		200		{object}	TokenResponse
-//	@Failure		400		{object}	TokenError
-//	@Failure		401		{object}	TokenError
-//	@Failure		default	{object}	Problem
+//	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic
 //	@Router			/oauth/token [post]
 func (s *server) token(c *call) error {
@@ -175,6 +173,21 @@ func (c *call) oauthRefusal(basic bool) error {
 		c.w.Header().Set("WWW-Authenticate", `Basic realm="retombees"`)
 	}
 	return c.oauthError(http.StatusUnauthorized, "invalid_client", "The client is unknown, or its secret is wrong.")
+}
+
+// failOAuth gives a refusal met before or after the exchange itself (a body too
+// large, a database away) the form of the others.
+func (c *call) failOAuth(e *impact.Error, status int) {
+	code := "invalid_request"
+	switch {
+	case status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable:
+		code = "temporarily_unavailable"
+	case status >= 500:
+		code = "server_error"
+	}
+	if err := c.oauthError(status, code, strings.TrimSpace(e.Detail.EN+" "+e.Hint.EN)); err != nil {
+		c.err = errors.Join(c.err, err)
+	}
 }
 
 func (c *call) oauthError(status int, code, description string) error {

@@ -1,0 +1,24 @@
+package api_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/grandlyon/retombees/pkg/calculation"
+)
+
+// connect ties the configuration to the stores of organisations, observations
+// and submissions, and to figures that follow what is written.
+func (w *world) connect(t testing.TB) {
+	t.Helper()
+	cube := calculation.NewCube(w.config.Catalogue)
+	follower, err := w.store.Follow(context.Background(), cube, 20*time.Millisecond)
+	must(t, err)
+	t.Cleanup(follower.Close)
+	must(t, follower.WaitFor(context.Background(), 0))
+	c := &w.config
+	c.Figures, c.Follower, c.ObservationIDs = cube, follower, w.store
+	c.Organisations, c.Observations, c.Submissions, c.Questionnaires = w.store, w.store, w.store, w.store
+	c.Idempotency, c.AccessLog, c.Commits = w.store, w.store, w.store
+}

@@ -1,0 +1,108 @@
+package api
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// A cursor that opens is one that was sealed, for the same query.
+func FuzzCursor(f *testing.F) {
+	s := &server{Config: Config{CursorKey: []byte("0123456789abcdef")}}
+	query := [8]byte{1, 2, 3}
+	f.Add(s.sealCursor([]string{"a", ""}, query), "x")
+	f.Add("", "y")
+	f.Add("AQ", "é")
+	f.Fuzz(func(t *testing.T, cursor, value string) {
+		if after, err := s.openCursor(cursor, query); err == nil && s.sealCursor(after, query) != cursor {
+			t.Errorf("%q opens as %q, which is another cursor", cursor, after)
+		}
+		after, err := s.openCursor(s.sealCursor([]string{value, cursor}, query), query)
+		if err != nil || !slices.Equal(after, []string{value, cursor}) {
+			t.Errorf("%q, %v", after, err)
+		}
+		if _, err := s.openCursor(s.sealCursor([]string{value}, query), [8]byte{9}); err == nil {
+			t.Error("a cursor of another query opens")
+		}
+	})
+}
+
+// A query is refused, or nothing of it is lost: its canonical form reads as
+// the same query.
+func FuzzQuery(f *testing.F) {
+	known := []string{"a", "type", "disaggregation.*", "limit", "cursor"}
+	for _, s := range []string{"a=1", "a=1,2&a=3", "type=%22x%2Cy%22", "a=%zz", "a;b", "limit=5&cursor=x", "disaggregation.sex=F", "a=+", "&&", "=", "access_token=1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		q, err := parseQuery(raw, known)
+		if err != nil {
+			if e, ok := errors.AsType[*impact.Error](err); !ok || e.Kind != impact.Malformed || problemKinds[e.Code].Status != 400 {
+				t.Errorf("refused with %v", err)
+			}
+			return
+		}
+		again, err := parseQuery(q.canonical(), known)
+		if err != nil {
+			t.Fatalf("%q is canonically %q, which is refused: %v", raw, q.canonical(), err)
+		}
+		if again.canonical() != q.canonical() {
+			t.Errorf("%q, %q, %q", raw, q.canonical(), again.canonical())
+		}
+		written := 0
+		for part := range strings.SplitSeq(raw, "&") {
+			if part != "" {
+				written++
+			}
+		}
+		kept := 0
+		for _, n := range q.names {
+			kept += len(q.values[n])
+			q.all(n)
+			q.list(n)
+			q.one(n)
+			q.integer(n, 1, 1, 10)
+		}
+		if kept != written {
+			t.Errorf("%q: %d parameters of %d kept", raw, kept, written)
+		}
+	})
+}
+
+// A body is refused with faults that say where, or it fits.
+func FuzzDecode(f *testing.F) {
+	for _, s := range []string{`{"name":"a","count":2,"value":1840.50,"parts":[{"code":"c"}],"open":{"a":1e3}}`, `{"name":1,"nam":2}`, `[]`, `{"name":"a","name":"b"}`, "{", `{"open":{"a":"x"}}`, "null", `{"value":null}`, `{"part":{"code":{"x":[1]}}}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var v thing
+		err := decodeJSON(b, &v)
+		if err == nil {
+			return
+		}
+		e, ok := errors.AsType[*impact.Error](err)
+		if !ok {
+			t.Fatalf("%q: %v", b, err)
+		}
+		switch e.Kind {
+		case impact.Malformed:
+			if e.Detail.FR == "" || e.Hint.FR == "" {
+				t.Errorf("%q: nothing to mend it by: %v", b, err)
+			}
+		case impact.Invalid:
+			if len(e.Faults) == 0 {
+				t.Errorf("%q is invalid without a fault", b)
+			}
+			for _, x := range e.Faults {
+				if x.Pointer != "" && !strings.HasPrefix(x.Pointer, "/") || x.Hint.FR == "" {
+					t.Errorf("%q: %+v", b, x)
+				}
+			}
+		default:
+			t.Errorf("%q: %v", b, err)
+		}
+	})
+}
