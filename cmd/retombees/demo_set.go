@@ -21,6 +21,7 @@ const (
 	demoFirst  = 2019
 	demoLast   = 2026 // up to the third quarter
 
+	demoProgramme = "demo-bulky-waste"
 	demoInsertion = "demo-insertion"
 	demoCircular  = "demo-circular-economy"
 	demoBase      = "demo-common-base"
@@ -145,6 +146,10 @@ func demoQuestionnaires() []impact.Questionnaire {
 	from, to := impact.NewDate(demoFirst, 1, 1), impact.NewDate(demoLast, 12, 31)
 	return []impact.Questionnaire{
 		{
+			Code: demoProgramme, Label: impact.Text{FR: "Tri des encombrants (démo)", EN: "Bulky waste (demo)"}, From: from, To: to, Review: impact.Manual,
+			Indicators: items([]impact.IndicatorCode{"waste_collected", "waste_reused", "waste_recycled", "waste_energy_recovered", "waste_disposed"}),
+		},
+		{
 			Code: demoInsertion, Label: impact.Text{FR: "Insertion (démo)", EN: "Work integration (demo)"}, From: from, To: to, Review: impact.Manual,
 			StructureKinds: []string{"ACI", "AI", "EA", "EI", "ESAT", "ETTI"},
 			Indicators: items([]impact.IndicatorCode{"insertion_hours", "insertion_fte", "insertion_people"},
@@ -152,8 +157,7 @@ func demoQuestionnaires() []impact.Questionnaire {
 		},
 		{
 			Code: demoCircular, Label: impact.Text{FR: "Économie circulaire (démo)", EN: "Circular economy (demo)"}, From: from, To: to, Review: impact.Manual,
-			Indicators: items(nil, "waste_collected", "waste_reused", "waste_recycled", "waste_energy_recovered", "waste_disposed",
-				"waste_generated", "waste_diversion_rate", "items_reused", "ghg_avoided", "secondary_materials_share"),
+			Indicators: items([]impact.IndicatorCode{"waste_diversion_rate", "items_reused"}, "ghg_avoided", "secondary_materials_share"),
 		},
 		{
 			Code: demoBase, Label: impact.Text{FR: "Socle commun (démo)", EN: "Common base (demo)"}, From: from, To: to, Review: impact.Manual,
@@ -254,10 +258,10 @@ func (d *demoMaker) programme(communes []*impact.Territory) []demoOrganisation {
 		if o.Class == impact.Company {
 			o.ESS, o.ESSBasis = "false", ""
 		}
-		o.Questionnaires = []string{demoCircular}
+		o.Questionnaires = []string{demoProgramme}
 		if kind := kinds[i]; kind != "" {
 			o.StructureKind, o.ESS, o.ESSBasis = kind, "true", "assimilated"
-			o.Questionnaires = []string{demoCircular, demoInsertion}
+			o.Questionnaires = []string{demoProgramme, demoInsertion}
 		}
 		all[i] = o
 	}
@@ -266,7 +270,7 @@ func (d *demoMaker) programme(communes []*impact.Territory) []demoOrganisation {
 	for year := demoFirst; year <= demoLast; year++ {
 		y := demoYears[year]
 		for i := range all {
-			all[i].Submissions = append(all[i].Submissions, demoSubmission{Period: impact.YearPeriod(year), Questionnaire: demoCircular})
+			all[i].Submissions = append(all[i].Submissions, demoSubmission{Period: impact.YearPeriod(year), Questionnaire: demoProgramme})
 		}
 		fte := allocate(y.fte*10_000, 10_000, repeat(1, len(inserting)))
 		for q, quarter := range impact.YearPeriod(year).Buckets(impact.Quarter) {

@@ -23,9 +23,11 @@ import (
 var version = ""
 
 type cli struct {
+	Serve       serveCmd       `cmd:"" help:"Serve the API. Migrates the database and loads the reference data first."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database to this version's schema and load the reference data, then stop."`
 	Client      clientCmd      `cmd:"" help:"Register the applications that may call the API, and renew or withdraw their secrets."`
 	Territories territoriesCmd `cmd:"" help:"Add what the embedded reference data leaves out: contours."`
+	Demo        demoCmd        `cmd:"" help:"Load the invented demonstration data set into an empty database, once."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" env:"RETOMBEES_LOG_LEVEL" help:"Least serious messages to write: ${enum}."`

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/grandlyon/retombees/pkg/auth"
+	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/store"
+)
+
+type demoCmd struct{ databaseFlags }
+
+// Run loads the data set without its clients: a client whose secret everybody
+// knows exists under `serve --demo` only.
+func (c demoCmd) Run(w *world) (err error) {
+	s, err := c.open(w)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	loaded, err := loadDemo(w, s)
+	if err != nil {
+		return err
+	}
+	if !loaded {
+		_, err = fmt.Fprintln(w.stdout, "The demonstration is already there; nothing was changed.")
+		return err
+	}
+	_, err = fmt.Fprintln(w.stdout, "The demonstration is loaded. `retombees client create` makes a client to read it.")
+	return err
+}
+
+// demoClient is a client whose secret is printed in the documentation.
+type demoClient struct{ id, secret, name string }
+
+var (
+	demoOrganisationClient  = demoClient{"demo-organisation", "demo-organisation-secret", "Organisation (démo)"}
+	demoStewardClient       = demoClient{"demo-steward", "demo-steward-secret", "Gestionnaire (démo)"}
+	demoAdministratorClient = demoClient{"demo-administrator", "demo-administrator-secret", "Administration (démo)"}
+)
+
+// demoReference names the organisation the first of these clients acts for.
+const demoReference = "ext:" + demoSource + ":programme-01"
+
+// demonstration prepares what --demo asks for and tells whether the database
+// holds the demonstration. Without --demo, a database whose secrets are public
+// is refused: it would be an open door.
+func (c serveCmd) demonstration(w *world, s *store.Store) (bool, error) {
+	if !c.Demo {
+		clients, err := s.Clients(w.ctx)
+		if err != nil {
+			return false, fmt.Errorf("listing clients: %w", err)
+		}
+		for _, k := range clients {
+			if k.ID == demoAdministratorClient.id && !k.Revoked {
+				return false, errors.New("this database has the demonstration's clients, whose secrets are public: start with --demo, or with another database")
+			}
+		}
+		return demoLoaded(w.ctx, s)
+	}
+	if _, err := loadDemo(w, s); err != nil {
+		return false, err
+	}
+	return true, registerDemoClients(w.ctx, s)
+}
+
+// demoLoaded tells whether the demonstration is in the database.
+func demoLoaded(ctx context.Context, s *store.Store) (bool, error) {
+	_, err := s.Questionnaire(ctx, demoBase)
+	if impact.KindOf(err) == impact.NotFound {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// refuseStrangers is an error when the database holds anything beside the
+// demonstration. what says what is refused then.
+func refuseStrangers(ctx context.Context, s *store.Store, what string) error {
+	clients, err := s.Clients(ctx)
+	if err != nil {
+		return fmt.Errorf("listing clients: %w", err)
+	}
+	for _, c := range clients {
+		if !strings.HasPrefix(c.ID, "demo-") {
+			return fmt.Errorf("%s, and this database has client %s (%s)", what, c.Name, c.ID)
+		}
+	}
+	page := impact.Page{Limit: 1000}
+	for {
+		list, next, err := s.Organisations(ctx, operator(), impact.OrganisationFilter{}, page)
+		if err != nil {
+			return fmt.Errorf("listing organisations: %w", err)
+		}
+		for _, o := range list {
+			if !slices.ContainsFunc(o.ExternalIDs, func(x impact.ExternalID) bool { return x.Source == demoSource }) {
+				return fmt.Errorf("%s, and this database has organisation %s (%s)", what, o.Name, o.ID)
+			}
+		}
+		if next == nil {
+			return nil
+		}
+		page.After = next
+	}
+}
+
+func registerDemoClients(ctx context.Context, s *store.Store) error {
+	_, err := s.Client(ctx, demoAdministratorClient.id)
+	if impact.KindOf(err) != impact.NotFound {
+		return err // there already, or cannot be read
+	}
+	if err := refuseStrangers(ctx, s, "--demo lets everybody in"); err != nil {
+		return err
+	}
+	organisations, err := s.FindOrganisations(ctx, operator(), demoReference)
+	if err != nil || len(organisations) != 1 {
+		return errors.Join(err, fmt.Errorf("the demonstration's organisation %s is not there", demoReference))
+	}
+	// The administrator comes last: it is the sign that all three are there.
+	for _, c := range []struct {
+		demoClient
+		role         impact.Role
+		organisation impact.OrganisationID
+	}{
+		{demoOrganisationClient, impact.RoleOrganisation, organisations[0].ID},
+		{demoStewardClient, impact.RoleSteward, ""},
+		{demoAdministratorClient, impact.RoleAdministrator, ""},
+	} {
+		_, err := s.CreateClient(ctx, impact.Client{
+			ID: c.id, Name: c.name, Role: c.role, Organisation: c.organisation,
+			Scopes: impact.AllowedScopes(c.role), SecretHashes: []string{auth.HashSecret(c.secret)},
+		})
+		if err != nil && impact.KindOf(err) != impact.Conflict { // another replica was first
+			return err
+		}
+	}
+	return nil
+}
+
+// loadDemo loads the demonstration in one transaction: all of it is there, or
+// nothing. loaded is false when it was there before.
+func loadDemo(w *world, s *store.Store) (loaded bool, err error) {
+	began := w.now()
+	for {
+		if there, err := demoLoaded(w.ctx, s); there || err != nil {
+			return false, err
+		}
+		if err := refuseStrangers(w.ctx, s, "the demonstration goes into an empty database only"); err != nil {
+			return false, err
+		}
+		key := impact.IdempotencyKey{Client: "command-line", Route: "demo", Key: "demo", Fingerprint: sha256.Sum256([]byte("demo"))}
+		_, replayed, err := s.Idempotent(w.ctx, key, func(ctx context.Context) (impact.StoredResponse, error) {
+			return impact.StoredResponse{}, writeDemo(ctx, w, s)
+		})
+		if e, ok := errors.AsType[*impact.Error](err); ok && e.Code == "idempotency_in_progress" {
+			select { // another replica is loading it
+			case <-w.ctx.Done():
+				return false, w.ctx.Err()
+			case <-time.After(200 * time.Millisecond):
+			}
+			continue
+		}
+		if err != nil {
+			return false, fmt.Errorf("loading the demonstration: %w", err)
+		}
+		if !replayed {
+			w.log.Info("demonstration loaded: everything in it is invented", "took", w.now().Sub(began).Round(time.Millisecond))
+		}
+		return !replayed, nil
+	}
+}
+
+// writeDemo writes the set as its senders and reviewers would.
+func writeDemo(ctx context.Context, w *world, s *store.Store) error {
+	catalogue, err := s.Catalogue(ctx)
+	if err != nil {
+		return err
+	}
+	set, err := newDemoSet(catalogue, impact.DateOf(w.now()))
+	if err != nil {
+		return err
+	}
+	for _, q := range set.Questionnaires {
+		if _, err := s.PutQuestionnaire(ctx, operator(), q, 0); err != nil {
+			return err
+		}
+	}
+	checker := &impact.Checker{Catalogue: catalogue, Today: impact.DateOf(w.now())}
+	for i := range set.Organisations {
+		o, _, err := s.CreateOrganisation(ctx, operator(), set.Organisations[i].Organisation)
+		if err != nil {
+			return err
+		}
+		for _, sub := range set.Organisations[i].Submissions {
+			if err := writeDemoSubmission(ctx, s, checker, &o, sub); err != nil {
+				return fmt.Errorf("%s, %s: %w", o.Name, sub.Period, err)
+			}
+		}
+	}
+	return nil
+}
+
+func writeDemoSubmission(ctx context.Context, s *store.Store, checker *impact.Checker, o *impact.Organisation, sub demoSubmission) error {
+	sender := impact.Principal{
+		Client: demoOrganisationClient.id, Name: demoOrganisationClient.name, Role: impact.RoleOrganisation,
+		Organisation: o.ID, Scopes: impact.AllowedScopes(impact.RoleOrganisation),
+	}
+	reviewer := impact.Principal{
+		Client: demoStewardClient.id, Name: demoStewardClient.name, Role: impact.RoleSteward,
+		Scopes: impact.AllowedScopes(impact.RoleSteward),
+	}
+	batch := impact.Batch{Principal: sender, Checker: checker, AllOrNothing: true}
+	for n := range sub.Statements {
+		row := &impact.Row{Organisation: o}
+		row.Resolved, row.Faults, row.Warnings = checker.Resolve(&sub.Statements[n], o)
+		batch.Rows = append(batch.Rows, row)
+	}
+	made, _, err := s.CreateSubmission(ctx, sender, impact.Submission{
+		Organisation: o.ID, Period: sub.Period, Questionnaire: sub.Questionnaire, Source: demoSource,
+	}, &batch)
+	if err != nil {
+		return err
+	}
+	steps := map[impact.SubmissionState][]string{
+		impact.Submitted: {"submit"}, impact.Approved: {"submit", "approve"}, impact.Returned: {"submit", "return"},
+	}[sub.State]
+	for _, action := range steps {
+		who, reason := reviewer, ""
+		if action == "submit" {
+			who = sender
+		}
+		if action == "return" {
+			reason = sub.Reason
+		}
+		if made, err = s.Transition(ctx, who, made.ID, made.Version, action, reason); err != nil {
+			return fmt.Errorf("to %s: %w", action, err)
+		}
+	}
+	return nil
+}
+
+// firstSteps are commands to paste into a shell: a token, a first read, a first
+// write, and what came of it. A test runs them as they are.
+func firstSteps(base string) string {
+	return strings.NewReplacer("BASE", base,
+		"ORG_USER", demoOrganisationClient.id+":"+demoOrganisationClient.secret,
+		"STEWARD_USER", demoStewardClient.id+":"+demoStewardClient.secret,
+		"ORGANISATION", demoReference,
+	).Replace(`
+Everything in this demonstration is invented. To try it, paste:
+
+  # A token for the steward, who may read every figure (15 minutes)
+  TOKEN=$(curl -s -u STEWARD_USER -d grant_type=client_credentials BASE/oauth/token | sed 's/.*"access_token": *"\([^"]*\)".*/\1/')
+
+  # First read: the share of bulky waste recovered, year by year (0.2 in 2019, 0.8 in 2021)
+  curl -s -H "Authorization: Bearer $TOKEN" 'BASE/v1/aggregates?release=live&indicator=recovery_rate,waste_collected&territory=metropole-200046977&period=2019/2025&granularity=year'
+
+  # A token for an organisation of the programme, which reads and writes its own data
+  TOKEN=$(curl -s -u ORG_USER -d grant_type=client_credentials BASE/oauth/token | sed 's/.*"access_token": *"\([^"]*\)".*/\1/')
+
+  # First write: 120 hours given by volunteers in Villeurbanne in 2025
+  curl -s -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' BASE/v1/observations \
+    -d '{"organisation":"ORGANISATION","indicator":"volunteer_hours","territory":"commune-69266","period":"2025","value":120}'
+
+  # What was written, in the organisation's own figures before any review
+  curl -s -H "Authorization: Bearer $TOKEN" 'BASE/v1/aggregates?release=live&organisation=ORGANISATION&state=draft&indicator=volunteer_hours&territory=commune-69266&period=2025'
+
+`)
+}

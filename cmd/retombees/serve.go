@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/grandlyon/retombees/api"
+	"github.com/grandlyon/retombees/docs"
+	"github.com/grandlyon/retombees/pkg/auth"
+	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/store"
+)
+
+type serveCmd struct {
+	databaseFlags
+	keyFlags
+	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
+	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
+	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
+	Follow          time.Duration `env:"RETOMBEES_FOLLOW" default:"100ms" help:"How often to look for what other replicas wrote."`
+	RequestTimeout  time.Duration `env:"RETOMBEES_REQUEST_TIMEOUT" default:"30s" help:"Longest time given to one request."`
+	ShutdownTimeout time.Duration `env:"RETOMBEES_SHUTDOWN_TIMEOUT" default:"25s" help:"After SIGTERM, longest time given to running requests."`
+}
+
+// Run serves until it is asked to stop; then it takes no new request, finishes
+// those under way, and closes the database when all they wrote is in it.
+func (c serveCmd) Run(w *world) (err error) {
+	began := w.now()
+	// First of all, so that a wrong address is told before anything is made.
+	listener, err := new(net.ListenConfig).Listen(w.ctx, "tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	defer listener.Close()
+	if c.PublicURL == "" {
+		c.PublicURL = "http://" + reachable(listener.Addr())
+	}
+	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
+
+	keys, err := c.keys(w, c.databaseFlags)
+	if err != nil {
+		return err
+	}
+	s, err := c.open(w)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	demo, err := c.demonstration(w, s)
+	if err != nil {
+		return err
+	}
+
+	catalogue, err := s.Catalogue(w.ctx)
+	if err != nil {
+		return fmt.Errorf("reading the catalogue: %w", err)
+	}
+	// The follower outlives the signal: requests under way may wait for what
+	// they wrote.
+	cube := calculation.NewCube(catalogue)
+	follower, err := s.Follow(context.WithoutCancel(w.ctx), cube, c.Follow)
+	if err != nil {
+		return fmt.Errorf("following the writes: %w", err)
+	}
+	defer follower.Close()
+	handler, err := c.handler(w, s, catalogue, keys, cube, follower, demo)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       c.RequestTimeout,
+		WriteTimeout:      c.RequestTimeout + 5*time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    32 << 10,
+		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	go forgetAnswers(w, s)
+
+	// Probes are answered while the figures load.
+	if err := follower.WaitFor(w.ctx, 0); err != nil {
+		return errors.Join(fmt.Errorf("loading the figures: %w", err), server.Close())
+	}
+	fmt.Fprintf(w.stdout, "Retombées %s is ready at %s in %d ms, listening on %s\n",
+		programVersion(), c.PublicURL, w.now().Sub(began).Milliseconds(), listener.Addr())
+	if c.Demo {
+		fmt.Fprint(w.stdout, firstSteps(c.PublicURL))
+		if !loopback(listener.Addr()) {
+			w.log.Warn("the demonstration's secrets are public and this address can be reached from other machines", "addr", listener.Addr())
+		}
+	}
+
+	select {
+	case err = <-served:
+		return fmt.Errorf("serving: %w", err)
+	case <-w.ctx.Done():
+	}
+	w.log.Info("stopping: no new request, running ones finish", "within", c.ShutdownTimeout)
+	ending, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), c.ShutdownTimeout)
+	defer cancel()
+	if err = server.Shutdown(ending); err != nil {
+		return errors.Join(fmt.Errorf("some requests did not finish in %s: %w", c.ShutdownTimeout, err), server.Close())
+	}
+	w.log.Info("stopped")
+	return nil
+}
+
+// handler builds the API over the store and its figures.
+func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, keys auth.KeySet, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
+	issuer, err := auth.NewIssuer(auth.Config{Issuer: c.PublicURL, Audience: c.PublicURL + "/v1", Keys: keys, Now: w.now})
+	if err != nil {
+		return nil, err
+	}
+	cursorKey, err := keys.Derive("retombees cursors 1")
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of cursors: %w", err)
+	}
+	ui, err := fs.Sub(docs.UI, "ui")
+	if err != nil {
+		return nil, err
+	}
+	h, err := api.New(api.Config{
+		PublicURL: c.PublicURL, Version: programVersion(), Demo: demo,
+		Now: w.now, NewID: w.newID, Log: w.log, CursorKey: cursorKey,
+		Catalogue: catalogue, Geometries: s,
+		Verifier: issuer, Issuer: issuer, Clients: s,
+		Figures: cube, Follower: follower, ObservationIDs: s,
+		Organisations: s, Observations: s, Submissions: s, Questionnaires: s,
+		Idempotency: s, AccessLog: s, Commits: s,
+		Ready: func(ctx context.Context) error {
+			if !follower.Ready() {
+				return &impact.Error{Kind: impact.Busy, Code: "unavailable", Detail: impact.Text{
+					FR: "Les chiffres sont en cours de chargement.", EN: "The figures are being loaded.",
+				}}
+			}
+			return s.Ready(ctx)
+		},
+		Status:      func(context.Context) api.StatusReport { return api.StatusReport{FigureSeq: cube.Seq()} },
+		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return limited(h, c.RequestTimeout), nil
+}
+
+// forgetAnswers drops, every hour, the answers kept for requests sent twice.
+func forgetAnswers(w *world, s *store.Store) {
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-time.After(time.Hour):
+		}
+		if err := s.ForgetAnswers(w.ctx); err != nil && w.ctx.Err() == nil {
+			w.log.Error("forgetting old answers", "err", err)
+		}
+	}
+}
+
+// limited gives each request its longest time; queries end with it.
+func limited(h http.Handler, longest time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), longest)
+		defer cancel()
+		h.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// reachable writes an address people of this machine can open.
+func reachable(a net.Addr) string {
+	tcp, ok := a.(*net.TCPAddr)
+	if ok && tcp.IP.IsUnspecified() {
+		return fmt.Sprintf("localhost:%d", tcp.Port)
+	}
+	return a.String()
+}
+
+func loopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}
