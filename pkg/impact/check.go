@@ -76,6 +76,12 @@ func (c *Checker) Resolve(st *Statement, org *Organisation) (r Resolved, faults,
 		o.Indicator, o.Territory, o.Period, o.Cut = v.of.Key, row.r.Territory.Key, row.r.Period, cut
 		o.Value, o.Status = v.value, row.status
 		o.Qualifiers, o.Details, o.MethodologyVersion = qualifiers, details, v.of.MethodologyVersion
+		if row.r.View {
+			o.Qualifiers = row.facts.qualifiersOf(v.of, qualifiers)
+			if row.facts.shared[i] {
+				o.Details = details.withoutRow()
+			}
+		}
 		if org != nil {
 			o.Organisation, o.OrganisationID, o.Profile = org.Key, org.ID, org.profile()
 		}

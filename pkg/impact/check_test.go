@@ -298,6 +298,28 @@ func TestConvertedValueKeepsItsOrigin(t *testing.T) {
 	}
 }
 
+func TestASharedComponentIsOneFactWhicheverRowStatesIt(t *testing.T) {
+	row := func(indicator, id string, qualifiers map[string]string) impact.Observation {
+		st := statement(indicator, "", func(s *impact.Statement) {
+			s.Components = map[string]string{"numerator": "20", "denominator": "100"}
+			s.ExternalID, s.Note, s.Source, s.Qualifiers = id, "note of "+id, "crm", qualifiers
+		})
+		r, faults, _ := checker().Resolve(&st, iloe)
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		if own := r.Cells[0]; own.ExternalID != id || len(own.Qualifiers) != len(qualifiers) {
+			t.Errorf("what belongs to the row is kept with its own part: %+v", own)
+		}
+		return r.Cells[1]
+	}
+	a := row("women_share", "a", nil)
+	b := row("qpv_staff_share", "b", map[string]string{"qpv_generation": "2024"})
+	if d := cmp.Diff(a, b); d != "" {
+		t.Errorf("headcount: %s", d)
+	}
+}
+
 func TestQuotientOf(t *testing.T) {
 	for _, c := range []struct {
 		indicator, parts, want string

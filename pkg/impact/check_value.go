@@ -25,6 +25,11 @@ type indicatorFacts struct {
 	calendarYear           bool
 	related                []*relation // C3 checks the indicator takes part in
 	neighbours             []IndicatorKey
+	// shared tells for each leaf that other statements state it too: another
+	// ratio, or a row of its own.
+	shared []bool
+	// claimed are the qualifiers that belong to some of the leaves only.
+	claimed []string
 }
 
 // prepare works out indicatorFacts.
@@ -52,12 +57,59 @@ func (c *Catalogue) prepare() {
 		}
 		for _, leaf := range f.leaves {
 			f.units = append(f.units, c.units[leaf.Unit])
+			if leaf != ind {
+				f.shared = append(f.shared, c.isShared(leaf))
+				f.claimed = append(append(f.claimed, leaf.RequiredMetadata...), leaf.HomogeneousBy...)
+			}
 		}
 		// Spend by AGEC family is defined by calendar year (domain.md C2, #13 and #14).
 		f.calendarYear = slices.Contains(f.dimensions, "agec_category")
 		c.facts[ind.Key] = f
 	}
 	c.relate()
+}
+
+// isShared tells that a leaf is stated by several ratios, or by rows of its own.
+func (c *Catalogue) isShared(leaf *Indicator) bool {
+	ratios := 0
+	for _, ind := range c.indicators {
+		if ind.Composed() && !ind.Derived && slices.Contains(c.leaves[ind.Key], leaf) {
+			ratios++
+		}
+	}
+	return ratios > 1 || leaf.Set != "component"
+}
+
+// qualifiersOf keeps what concerns one leaf: the generation of the QPV says
+// nothing about the headcount.
+func (f *indicatorFacts) qualifiersOf(leaf *Indicator, all map[string]string) map[string]string {
+	foreign := func(name string) bool {
+		return slices.Contains(f.claimed, name) && !slices.Contains(leaf.RequiredMetadata, name) && !slices.Contains(leaf.HomogeneousBy, name)
+	}
+	for name := range all {
+		if !foreign(name) {
+			continue
+		}
+		var own map[string]string
+		for name, v := range all {
+			if !foreign(name) {
+				if own == nil {
+					own = map[string]string{}
+				}
+				own[name] = v
+			}
+		}
+		return own
+	}
+	return all
+}
+
+// withoutRow leaves out what speaks of the row and not of the fact, so that a
+// component shared by several rows stays the same fact whichever states it.
+func (d Details) withoutRow() Details {
+	d.Note, d.EvidenceURL, d.ExternalID, d.Stakeholder, d.Need, d.ContractUID = "", "", "", "", "", ""
+	d.OriginalValue, d.OriginalUnit = "", ""
+	return d
 }
 
 // soleLeaf gives the indicator when codes name exactly one that is a fact.
