@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -86,6 +87,7 @@ type server struct {
 	openyaml document
 	damper   *damper
 	shapes   shapeCache
+	assets   sync.Map // name → document
 }
 
 // New checks the configuration and gives the whole API as one handler.

@@ -25,6 +25,8 @@ type Landing struct {
 	ReferenceVersion string `json:"reference_version"`
 	// Vintage of the territories used when none is asked for.
 	Vintage int `json:"vintage" example:"2026"`
+	// Id of the latest release; null before the first.
+	LatestRelease *string `json:"latest_release" extensions:"x-nullable"`
 	// The data are invented: a demonstration.
 	Demo   bool              `json:"demo"`
 	Notice *Text             `json:"notice,omitempty"`
@@ -259,7 +261,11 @@ func (s *server) asset(c *call, name string) error {
 		typ = "text/plain; charset=utf-8"
 	}
 	c.w.Header().Set("Content-Security-Policy", s.DocsPolicy)
-	return c.serveDocument(newDocument(b), typ)
+	d, ok := s.assets.Load(name)
+	if !ok {
+		d, _ = s.assets.LoadOrStore(name, newDocument(b))
+	}
+	return c.serveDocument(d.(document), typ)
 }
 
 // Change is one entry of the changelog.
@@ -354,7 +360,7 @@ type Status struct {
 	Version          string `json:"version"`
 	ReferenceVersion string `json:"reference_version"`
 	Demo             bool   `json:"demo"`
-	// No release has been published yet.
+	// Id of the latest release; null before the first.
 	LatestRelease *string      `json:"latest_release" extensions:"x-nullable"`
 	Feed          StatusReport `json:"feed"`
 	Time          string       `json:"time" format:"date-time"`

@@ -40,6 +40,7 @@ type world struct {
 	store    *store.Store
 	config   api.Config
 	issuer   *auth.Issuer
+	keys     auth.KeySet
 	server   *httptest.Server
 	contract *contract.Validator
 	log      *logBook
@@ -100,9 +101,9 @@ func newWorld(t testing.TB, databaseURL string) *world {
 
 	key, err := auth.GenerateKey()
 	must(t, err)
-	keys, err := auth.NewKeySet(key)
+	w.keys, err = auth.NewKeySet(key)
 	must(t, err)
-	w.issuer, err = auth.NewIssuer(auth.Config{Issuer: publicURL, Audience: publicURL, Keys: keys, Now: now})
+	w.issuer, err = auth.NewIssuer(auth.Config{Issuer: publicURL, Audience: publicURL, Keys: w.keys, Now: now})
 	must(t, err)
 	ui, err := fs.Sub(docs.UI, "ui")
 	must(t, err)
