@@ -1,6 +1,7 @@
 package impact
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strconv"
@@ -206,30 +207,20 @@ func (row *rowCheck) readStatus() {
 		}
 		return
 	}
-	if k := row.Catalogue.Code("obs_status", s); k != nil && k.Attrs["input"] == "true" {
-		row.status = Status(s[0])
-		return
-	}
-	row.status = Normal
 	if s == string(Suppressed) {
+		row.status = Normal
 		row.fault("/obs_status", newFault("unknown_code", s,
 			"Q (secret) n'est jamais accepté en entrée.", "Q (suppressed) is never accepted as input.",
 			"Sans valeur, écrivez L (non collecté), M (sans objet) ou O (manquante).",
 			"Without a value, write L (not collected), M (not applicable) or O (missing)."))
 		return
 	}
-	row.fault("/obs_status", row.Catalogue.checkCodeOr("obs_status", s))
-}
-
-// checkCodeOr gives the refusal of a code even when the list holds it: the
-// caller knows it may not be used here.
-func (c *Catalogue) checkCodeOr(list, value string) *Fault {
-	if f := c.checkCode(list, value); f != nil {
-		return f
+	if f := row.Catalogue.checkCode("obs_status", s); f != nil {
+		row.status = Normal
+		row.fault("/obs_status", f)
+		return
 	}
-	return newFault("unknown_code", value,
-		"Ce code ne peut pas être envoyé.", "This code may not be sent.",
-		"Codes acceptés : "+c.codesOf(list)+".", "Accepted codes: "+c.codesOf(list)+".")
+	row.status = Status(s[0])
 }
 
 // readDetails checks the facts about the fact; identifiers come back in form.
@@ -464,9 +455,9 @@ func (row *rowCheck) checkMetadata(qualifiers map[string]string, values []stated
 		at := "/qualifiers/" + name
 		switch {
 		case name == "counting":
-			given, at = firstOf(row.st.Counting, given), "/counting"
+			given, at = cmp.Or(row.st.Counting, given), "/counting"
 		case name == "attribution_share":
-			given, at = firstOf(row.st.AttributionShare, given), "/attribution_share"
+			given, at = cmp.Or(row.st.AttributionShare, given), "/attribution_share"
 		}
 		if given == "" {
 			label := Text{name, name}
@@ -497,13 +488,6 @@ func (row *rowCheck) checkMetadata(qualifiers map[string]string, values []stated
 			}
 		}
 	}
-}
-
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 func outside(value string, low, high *Quantity) *Fault {

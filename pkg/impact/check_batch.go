@@ -296,6 +296,8 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 		return cmp.Compare(x.index, y.index)
 	})
 	b.checkSameCell()
+	// A cell with two values has none that the rest could be compared with.
+	b.cells = slices.DeleteFunc(b.cells, func(c batchCell) bool { return len(c.row.Faults) > 0 })
 	for pair := range groups(b.cells, func(a, b *Observation) bool {
 		return a.Organisation == b.Organisation && a.Indicator == b.Indicator
 	}) {
