@@ -60,6 +60,7 @@ func (c *Checker) Resolve(st *Statement, org *Organisation) (r Resolved, faults,
 	row.readStatus()
 	details := row.readDetails()
 	if row.facts == nil {
+		row.readUnknownValue()
 		return row.r, row.faults, row.warnings
 	}
 	cut := row.readCut()
@@ -94,6 +95,18 @@ func (c *Checker) Resolve(st *Statement, org *Organisation) (r Resolved, faults,
 		row.r.Cells = nil
 	}
 	return row.r, row.faults, row.warnings
+}
+
+// readUnknownValue says of a value what can be said without its indicator: that
+// its digits cannot be read.
+func (row *rowCheck) readUnknownValue() {
+	v := row.st.Value
+	if v == "" || v == "true" || v == "false" {
+		return
+	}
+	if _, f := ParseQuantity(v); f != nil {
+		row.fault("/value", f)
+	}
 }
 
 func (row *rowCheck) fault(pointer string, f *Fault) {
