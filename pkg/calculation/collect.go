@@ -195,9 +195,7 @@ func (p *plan) gather(es []entry, plain bool, line int32, blk *block, s share, d
 			a := &attrs[row.attr]
 			e.member, e.attr, e.value = row.member, row.attr, row.value
 			if a.plain && a.states&p.state != 0 {
-				if m := p.f.members[row.member].siren; m != nil && m.hasUnit {
-					plain = false
-				}
+				plain = plain && !p.f.nested[row.member]
 				es = append(es, e)
 				continue
 			}
@@ -523,14 +521,11 @@ func (p *plan) settleOverlaps(es []entry, kind impact.MeasureKind) {
 	}
 	for i := range es {
 		e := &es[i]
-		s := p.f.members[e.member].siren
-		if e.why != counts || s == nil || !s.hasUnit || p.f.members[e.member].SIRET == "" {
+		if e.why != counts || !p.f.nested[e.member] {
 			continue
 		}
-		for j := range es {
-			unit := &es[j]
-			m := &p.f.members[unit.member]
-			if unit.why == counts && m.siren == s && m.SIRET == "" && within(e, unit) {
+		for _, unit := range p.f.members[e.member].siren.members {
+			if p.f.members[unit].SIRET == "" && slices.ContainsFunc(entriesOf(es, unit), func(u entry) bool { return u.why == counts && within(e, &u) }) {
 				e.why = inLegalUnit
 				break
 			}
@@ -594,6 +589,16 @@ func (p *plan) settleOverlaps(es []entry, kind impact.MeasureKind) {
 			}
 		}
 	}
+}
+
+// entriesOf are the entries of one member, in sorted entries.
+func entriesOf(es []entry, member int32) []entry {
+	lo, _ := slices.BinarySearchFunc(es, member, func(e entry, m int32) int { return int(e.member) - int(m) })
+	hi := lo
+	for hi < len(es) && es[hi].member == member {
+		hi++
+	}
+	return es[lo:hi]
 }
 
 // coveredBy are the members a holder covers, those of covered holders

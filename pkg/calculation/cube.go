@@ -46,13 +46,13 @@ type facts struct {
 	lines []line
 
 	members   []member
+	unitOf    []int32 // legal unit of each member, apart because every figure reads it
+	nested    []bool  // the member's legal unit is an organisation too (E3)
 	memberOf  map[impact.OrganisationKey]int32
 	memberBy  map[impact.OrganisationID]int32
 	units     map[string]int32 // legal unit → dense number
 	whoDigest uint64
-	// sirens leads to the organisations of a SIREN; hasUnit when one of them
-	// is the legal unit itself (no SIRET).
-	sirens map[string]*siren
+	sirens    map[string]*siren
 
 	questionnaires map[string]impact.Questionnaire
 
@@ -62,14 +62,12 @@ type facts struct {
 	rosters cache[rosterKey, *roster]
 }
 
-type siren struct {
-	members []int32
-	hasUnit bool
-}
+// siren gathers the organisations of one SIREN: establishments, and perhaps
+// the legal unit itself, which has no SIRET.
+type siren struct{ members []int32 }
 
 type member struct {
 	Organisation
-	unit  int32
 	siren *siren
 }
 
@@ -474,7 +472,9 @@ func (f *facts) member(key impact.OrganisationKey) int32 {
 	// A cell may come before its organisation: it stands for itself until then.
 	i := int32(len(f.members))
 	f.memberOf[key] = i
-	f.members = append(f.members, member{Organisation: Organisation{Key: key}, unit: f.unit("key:" + strconv.FormatInt(int64(key), 10))})
+	f.members = append(f.members, member{Organisation: Organisation{Key: key}})
+	f.unitOf = append(f.unitOf, f.unit("key:"+strconv.FormatInt(int64(key), 10)))
+	f.nested = append(f.nested, false)
 	return i
 }
 
@@ -499,7 +499,8 @@ func (f *facts) setOrganisation(o Organisation) {
 	if o.LegalUnit == "" {
 		o.LegalUnit = "key:" + strconv.FormatInt(int64(o.Key), 10)
 	}
-	*m = member{Organisation: o, unit: f.unit(o.LegalUnit)}
+	*m = member{Organisation: o}
+	f.unitOf[i], f.nested[i] = f.unit(o.LegalUnit), false
 	if o.SIREN != "" {
 		s := f.sirens[o.SIREN]
 		if s == nil {
@@ -520,7 +521,10 @@ func (f *facts) setOrganisation(o Organisation) {
 }
 
 func (f *facts) seeUnit(s *siren) {
-	s.hasUnit = slices.ContainsFunc(s.members, func(j int32) bool { return f.members[j].SIRET == "" })
+	nested := slices.ContainsFunc(s.members, func(j int32) bool { return f.members[j].SIRET == "" })
+	for _, j := range s.members {
+		f.nested[j] = nested && f.members[j].SIRET != ""
+	}
 }
 
 func (f *facts) setQuestionnaire(q impact.Questionnaire) {
@@ -642,7 +646,9 @@ type cache[K comparable, V any] struct {
 	m  map[K]V
 }
 
-const cacheLimit = 256
+// A roster takes some 60 bytes an organisation: 64 of them, for 5,000
+// organisations, 20 MB.
+const cacheLimit = 64
 
 func (c *cache[K, V]) get(k K, derive func() V) V {
 	c.mu.Lock()

@@ -316,7 +316,7 @@ func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group
 			a := &p.f.attrs[e.attr]
 			if e.why == counts {
 				some = true
-				w.counted.add(p.f.members[e.member].unit)
+				w.counted.add(p.f.unitOf[e.member])
 				if !e.twin {
 					f.Observations++
 				}
@@ -339,7 +339,7 @@ func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group
 				some = some || e.why == noPair
 			}
 			if e.answered(a) && len(inputs) == 1 {
-				w.reported.add(p.f.members[e.member].unit)
+				w.reported.add(p.f.unitOf[e.member])
 			}
 		}
 	}
@@ -349,7 +349,7 @@ func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group
 	if coarse > 0 {
 		excluded[coarser] -= coarse // the caller counted it
 	}
-	if !some && !p.q.IncludeEmpty {
+	if !some && (!p.q.IncludeEmpty || len(p.q.Cuts) > 0) {
 		return f, false, nil
 	}
 	f.Excluded = exclusions(&out)
@@ -412,8 +412,8 @@ func (p *plan) coverage(f *Figure, line int32, inputs []int32, g group, r, b int
 		for i := range g.sets {
 			for j := range g.sets[i] {
 				// One part of a quotient is an answer expected to be completed.
-				if e := &g.sets[i][j]; e.answered(&p.f.attrs[e.attr]) && !w.reported.has(p.f.members[e.member].unit) {
-					w.expected.add(p.f.members[e.member].unit)
+				if e := &g.sets[i][j]; e.answered(&p.f.attrs[e.attr]) && !w.reported.has(p.f.unitOf[e.member]) {
+					w.expected.add(p.f.unitOf[e.member])
 				}
 			}
 		}
@@ -480,7 +480,7 @@ func (p *plan) reportersOfQuotient(g group) {
 		for j := range g.sets[i] {
 			e := &g.sets[i][j]
 			if e.why == counts {
-				w.reported.add(p.f.members[e.member].unit)
+				w.reported.add(p.f.unitOf[e.member])
 			} else if e.answered(&p.f.attrs[e.attr]) {
 				answers[e.member] |= 1 << i
 				blank[e.member] = blank[e.member] || e.why == withoutNumber
@@ -490,7 +490,7 @@ func (p *plan) reportersOfQuotient(g group) {
 	all := uint64(1)<<len(g.sets) - 1
 	for m, parts := range answers {
 		if parts == all && blank[m] {
-			w.reported.add(p.f.members[m].unit)
+			w.reported.add(p.f.unitOf[m])
 		}
 	}
 }
@@ -548,7 +548,7 @@ func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]i
 				excluded[e.why]++
 			default:
 				c.observations++
-				c.units[p.f.members[e.member].unit] = true
+				c.units[p.f.unitOf[e.member]] = true
 			}
 		}
 	}
@@ -568,7 +568,7 @@ func (p *plan) countLine(index int32, r *region, b *bucket, observations *int, l
 	if ln.blocks == nil {
 		return
 	}
-	attrs, members, counted := p.f.attrs, p.f.members, &p.work.counted
+	attrs, units, counted := p.f.attrs, p.f.unitOf, &p.work.counted
 	for i, s := range r.shares {
 		blk := ln.blocks[s.stored]
 		if blk == nil || i > 0 && r.shares[i-1].stored == s.stored {
@@ -599,7 +599,7 @@ func (p *plan) countLine(index int32, r *region, b *bucket, observations *int, l
 						continue
 					}
 					*observations++
-					counted.add(members[row.member].unit)
+					counted.add(units[row.member])
 				}
 			}
 		}

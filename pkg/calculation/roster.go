@@ -79,7 +79,7 @@ func newRoster(c *Cube, f *facts, a *atlas, bucket impact.Period) *roster {
 				for _, slot := range a.up[p.slot] {
 					if !slices.Contains(seen, slot) {
 						seen = append(seen, slot)
-						r.at[slot] = append(r.at[slot], asked{int32(i), m.unit, set})
+						r.at[slot] = append(r.at[slot], asked{int32(i), f.unitOf[i], set})
 					}
 				}
 			}
