@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -93,7 +94,9 @@ type server struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	base  string
+	began time.Time
 	ready time.Duration
+	first chan string   // the first line of standard output
 	out   *bytes.Buffer // standard output, complete once stopped
 	log   *bytes.Buffer
 	ended chan struct{}
@@ -101,41 +104,51 @@ type server struct {
 
 var readyLine = regexp.MustCompile(`^Retombées \S+ is ready at \S+ in \d+ ms, listening on (\S+)\n`)
 
+// serve starts the server and waits until it says that it is ready.
 func (p testPlace) serve(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := p.start(t, args...)
+	s.awaitReady()
+	return s
+}
+
+func (p testPlace) start(t *testing.T, args ...string) *server {
 	t.Helper()
 	cmd := p.command(append([]string{"serve", "--addr", "127.0.0.1:0"}, args...)...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t: t, cmd: cmd, out: &bytes.Buffer{}, log: &bytes.Buffer{}, ended: make(chan struct{})}
+	s := &server{t: t, cmd: cmd, began: time.Now(), first: make(chan string, 1), out: &bytes.Buffer{}, log: &bytes.Buffer{}, ended: make(chan struct{})}
 	cmd.Stderr = s.log
-	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill() })
-	first := make(chan string, 1)
 	go func() {
 		defer close(s.ended)
 		lines := bufio.NewReader(pipe)
 		line, _ := lines.ReadString('\n')
 		s.out.WriteString(line)
-		first <- line
+		s.first <- line
 		io.Copy(s.out, lines)
 	}()
+	return s
+}
+
+func (s *server) awaitReady() {
+	s.t.Helper()
 	select {
-	case line := <-first:
+	case line := <-s.first:
 		match := readyLine.FindStringSubmatch(line)
 		if match == nil {
-			cmd.Wait()
-			t.Fatalf("no startup line: %q\n%s", line, s.log)
+			s.cmd.Wait()
+			s.t.Fatalf("no startup line: %q\n%s", line, s.log)
 		}
-		s.base, s.ready = "http://"+match[1], time.Since(began)
+		s.base, s.ready = "http://"+match[1], time.Since(s.began)
 	case <-time.After(60 * time.Second):
-		t.Fatalf("not ready after a minute")
+		s.t.Fatalf("not ready after a minute")
 	}
-	return s
 }
 
 // stop asks for an orderly end and checks that it was one.
@@ -315,57 +328,152 @@ func TestThePrintedCommandsWorkAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestNothingAcknowledgedIsLostWhenTheServerStops(t *testing.T) {
+func TestNothingAcknowledgedIsLostWhenTheServerStopsOrIsKilled(t *testing.T) {
 	onBoth(t, func(t *testing.T, p testPlace) {
-		s := p.serve(t, "--demo")
-		organisation := s.as(demoOrganisationClient)
-		var (
-			wg           sync.WaitGroup
-			mu           sync.Mutex
-			acknowledged = map[string]float64{}
-			count        atomic.Int64
-		)
-		for writer := range 8 {
-			wg.Go(func() {
-				for n := 0; ; n++ {
-					value := writer*1_000 + n%1_000
-					period := fmt.Sprintf("%d-%02d", 2015+writer%4, 1+n%12)
-					body := fmt.Sprintf(`{"organisation":%q,"indicator":"volunteer_hours","territory":"commune-%d","period":%q,"value":%d}`,
-						demoReference, []int{69266, 69259, 69256, 69029, 69034, 69282, 69286, 69290}[writer], period, value)
-					code, answer, err := organisation.do("POST", "/v1/observations", body)
-					if err != nil {
-						return // the server is gone
-					}
-					if code != 200 && code != 201 {
-						t.Errorf("%d: %v", code, answer)
-						return
-					}
-					mu.Lock()
-					acknowledged[answer["id"].(string)] = float64(value)
-					mu.Unlock()
-					count.Add(1)
-				}
-			})
-		}
-		for count.Load() < 200 {
-			time.Sleep(5 * time.Millisecond)
-			if t.Failed() {
-				break
+		for _, end := range []struct {
+			name string
+			by   func(*server)
+		}{
+			{"SIGTERM", (*server).stop},
+			{"SIGKILL", func(s *server) { s.cmd.Process.Kill(); <-s.ended; s.cmd.Wait() }},
+		} {
+			s := p.serve(t, "--demo")
+			acknowledged, wait := writeUntilRefused(s)
+			end.by(s)
+			written := wait()
+			t.Logf("%s: %d writes acknowledged before", end.name, written)
+			if written < 200 {
+				t.Errorf("%s: only %d writes", end.name, written)
 			}
-		}
-		s.stop()
-		wg.Wait()
-		t.Logf("%d writes acknowledged before the end", count.Load())
 
-		s = p.serve(t, "--demo")
-		organisation = s.as(demoOrganisationClient)
-		for id, value := range acknowledged {
-			if got := organisation.must(t, 200, "GET", "/v1/observations/"+id, ""); got["value"] != value {
-				t.Errorf("%s: %v is acknowledged, %v is there", id, value, got["value"])
+			s = p.serve(t, "--demo")
+			organisation := s.as(demoOrganisationClient)
+			for id, value := range acknowledged {
+				// Values only rise; one that was written and whose answer did not
+				// arrive any more may be there.
+				if got := organisation.must(t, 200, "GET", "/v1/observations/"+id, ""); got["value"].(float64) < value {
+					t.Errorf("%s: %s: %v is acknowledged, %v is there", end.name, id, value, got["value"])
+				}
 			}
+			s.stop()
 		}
-		s.stop()
 	})
+}
+
+// writeUntilRefused lets eight callers write until the server is gone, and
+// returns once 200 writes were acknowledged. wait returns at the end, with the
+// number of writes; the map then holds the last value acknowledged of each cell.
+func writeUntilRefused(s *server) (acknowledged map[string]float64, wait func() int64) {
+	s.t.Helper()
+	organisation := s.as(demoOrganisationClient)
+	communes := []int{69266, 69259, 69256, 69029, 69034, 69282, 69286, 69290}
+	acknowledged = map[string]float64{}
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		count atomic.Int64
+	)
+	for writer, commune := range communes {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				body := fmt.Sprintf(`{"organisation":%q,"indicator":"volunteer_hours","territory":"commune-%d","period":"%d-%02d","value":%d}`,
+					demoReference, commune, 2015+writer%4, 1+n%12, 1000+n)
+				code, answer, err := organisation.do("POST", "/v1/observations", body)
+				if err != nil {
+					return // the server is gone
+				}
+				if code != 200 && code != 201 {
+					s.t.Errorf("%d: %v", code, answer)
+					return
+				}
+				mu.Lock()
+				acknowledged[answer["id"].(string)] = float64(1000 + n)
+				mu.Unlock()
+				count.Add(1)
+			}
+		})
+	}
+	for count.Load() < 200 && !s.t.Failed() {
+		time.Sleep(time.Millisecond)
+	}
+	return acknowledged, func() int64 { wg.Wait(); return count.Load() }
+}
+
+func TestARequestUnderWayFinishesAfterSIGTERM(t *testing.T) {
+	s := sqlitePlace(t).serve(t, "--demo")
+	organisation := s.as(demoOrganisationClient)
+	body := `{"organisation":"` + demoReference + `","indicator":"volunteer_hours","territory":"commune-69266","period":"2025","value":7}`
+	sending, hand := io.Pipe()
+	answered := make(chan int, 1)
+	go func() {
+		req, err := http.NewRequest("POST", s.base+"/v1/observations", sending)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.ContentLength = int64(len(body))
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+organisation.token)
+		res, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Errorf("the request under way was cut: %v", err)
+			answered <- 0
+			return
+		}
+		res.Body.Close()
+		answered <- res.StatusCode
+	}()
+	io.WriteString(hand, body[:40])
+	time.Sleep(100 * time.Millisecond) // the first half arrives
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for refused := false; !refused; { // no new connection from here on
+		c, err := net.Dial("tcp", strings.TrimPrefix(s.base, "http://"))
+		if refused = err != nil; !refused {
+			c.Close()
+			time.Sleep(5 * time.Millisecond)
+		}
+	}
+	io.WriteString(hand, body[40:])
+	hand.Close()
+	if code := <-answered; code != http.StatusCreated {
+		t.Errorf("answer %d", code)
+	}
+	s.wait()
+}
+
+func TestReplicasThatStartTogetherLoadTheDemonstrationOnce(t *testing.T) {
+	dir := t.TempDir()
+	p := testPlace{dir, []string{
+		"DATABASE_URL=" + pgtest.DSN(t), "RETOMBEES_SIGNING_KEY_FILE=" + filepath.Join(dir, "key.pem"), "RETOMBEES_PUBLIC_URL=http://impact.test",
+	}}
+	one, two := p.start(t, "--demo"), p.start(t, "--demo")
+	one.awaitReady()
+	two.awaitReady()
+	k := one.as(demoOrganisationClient)
+	k.must(t, 201, "POST", "/v1/observations",
+		`{"organisation":"`+demoReference+`","indicator":"volunteer_hours","territory":"commune-69266","period":"2025","value":120}`)
+	// The other replica takes the token of the first and soon knows the write.
+	other := caller{two.base, k.token}
+	own := "/v1/aggregates?release=live&organisation=" + demoReference + "&state=draft&indicator=volunteer_hours&territory=commune-69266&period=2025"
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if values(other.must(t, 200, "GET", own, "")) == "2025=120" {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the other replica never knew the write")
+		}
+	}
+	if got, want := values(two.as(demoStewardClient).must(t, 200, "GET", recovery, "")), "2019=0.2 2021=0.8"; got != want {
+		t.Errorf("recovery rate: %s, want %s", got, want)
+	}
+	one.stop()
+	two.stop()
+	loaded := strings.Count(one.log.String()+two.log.String(), "demonstration loaded")
+	if loaded != 1 {
+		t.Errorf("loaded %d times", loaded)
+	}
 }
 
 func TestASecretIsRotatedWithoutInterruptionAndRevokedForGood(t *testing.T) {
