@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -38,4 +39,19 @@ func (s *Store) LogAccess(ctx context.Context, lines ...impact.Access) error {
 		return fmt.Errorf("logging an access: %w", err)
 	}
 	return nil
+}
+
+// Accesses gives who read or wrote the data of an organisation, the last
+// first, at most limit.
+func (s *Store) Accesses(ctx context.Context, of impact.OrganisationID, limit int) ([]impact.Access, error) {
+	var rows []accessRow
+	err := s.orm(ctx).Where("organisation = ?", of).Order("id DESC").Limit(limit).Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading the log of accesses: %w", err)
+	}
+	list := make([]impact.Access, len(rows))
+	for i, r := range rows {
+		list[i] = impact.Access{Client: r.Client, Action: r.Action, Organisation: r.Organisation, Resource: r.Resource, At: time.UnixMilli(r.At).UTC()}
+	}
+	return list, nil
 }

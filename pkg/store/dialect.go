@@ -383,14 +383,25 @@ func (d *sqliteDialect) open(_ context.Context, address string) (*sql.DB, *sql.D
 	return write, read, nil
 }
 
+// close finalises the statements of the connection there is; those of one that
+// was lost went with it.
 func (d *sqliteDialect) close(write, read *sql.DB) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, s := range d.statements {
-		s.Close()
+	var finalised error
+	conn, err := write.Conn(context.Background())
+	if err == nil {
+		finalised = conn.Raw(func(dc any) (err error) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			for k, s := range d.statements {
+				if k.conn == dc {
+					err = errors.Join(err, s.Close())
+				}
+			}
+			return err
+		})
+		finalised = errors.Join(finalised, conn.Close())
 	}
-	clear(d.statements)
-	return errors.Join(read.Close(), write.Close())
+	return errors.Join(finalised, read.Close(), write.Close())
 }
 
 func (d *sqliteDialect) dialector(pool gorm.ConnPool) gorm.Dialector {

@@ -240,7 +240,10 @@ func (s *Store) attempt(ctx context.Context, fn func(context.Context, *txn) erro
 		return fmt.Errorf("waiting for a connection: %w", err)
 	}
 	defer conn.Close()
-	tx, err := conn.BeginTx(ctx, nil)
+	// A caller that leaves stops the statement under way, and fn with it. The
+	// transaction itself is ended here: database/sql would throw the connection
+	// away, and the statements prepared on it.
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), nil)
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
@@ -248,6 +251,9 @@ func (s *Store) attempt(ctx context.Context, fn func(context.Context, *txn) erro
 	t.orm = s.gormDB.Session(&gorm.Session{NewDB: true, Context: ctx}) // with a context, a statement of its own
 	t.orm.Statement.ConnPool = tx
 	if err := fn(context.WithValue(ctx, txnKey{}, t), t); err != nil {
+		return errors.Join(err, ignoreDone(tx.Rollback()))
+	}
+	if err := ctx.Err(); err != nil {
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
 	if err := tx.Commit(); err != nil {
