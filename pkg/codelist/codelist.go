@@ -4,8 +4,10 @@
 package codelist
 
 import (
+	"bytes"
 	"embed"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -204,12 +206,11 @@ type row struct {
 }
 
 func readRows(file string, read func(*row)) error {
-	f, err := files.Open("data/" + file)
+	text, err := files.ReadFile("data/" + file)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	reader := csv.NewReader(f)
+	reader := csv.NewReader(bytes.NewReader(text))
 	header, err := reader.Read()
 	if err != nil {
 		return err
@@ -217,7 +218,7 @@ func readRows(file string, read func(*row)) error {
 	r := row{header: header}
 	for {
 		r.record, err = reader.Read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

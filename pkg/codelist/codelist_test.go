@@ -126,8 +126,10 @@ func TestTerritoriesOfTheMetropole(t *testing.T) {
 	for _, x := range ctms {
 		sizes[x.Code] = len(g.Children(x.Key, 2026))
 	}
-	want := map[string]int{"lyon": 1, "villeurbanne": 1, "rhone-amont": 4, "porte-des-alpes": 4, "portes-du-sud": 5,
-		"lones-et-coteaux": 8, "val-d-yzeron": 7, "ouest-nord": 8, "plateau-nord": 3, "val-de-saone": 17}
+	want := map[string]int{
+		"lyon": 1, "villeurbanne": 1, "rhone-amont": 4, "porte-des-alpes": 4, "portes-du-sud": 5,
+		"lones-et-coteaux": 8, "val-d-yzeron": 7, "ouest-nord": 8, "plateau-nord": 3, "val-de-saone": 17,
+	}
 	if d := cmp.Diff(sizes, want); d != "" {
 		t.Errorf("composition of the CTM (domain.md G1): %s", d)
 	}
@@ -294,7 +296,7 @@ func TestRatiosFollowTheirComponents(t *testing.T) {
 			}
 		}
 		n, d := c.Indicator(x.Numerator[0]).Unit, c.Indicator(x.Denominator[0]).Unit
-		if !slices.Contains(quotientUnits[x.Unit], n+" / "+d) && !(x.Unit == "1" && n == d) {
+		if fraction := x.Unit == "1" && n == d; !fraction && !slices.Contains(quotientUnits[x.Unit], n+" / "+d) {
 			t.Errorf("%s: %s / %s does not give %s", x.Code, n, d, x.Unit)
 		}
 	}
@@ -351,8 +353,10 @@ func TestCodesSpeakBothLanguages(t *testing.T) {
 			t.Errorf("%+v", k)
 		}
 	}
-	for _, list := range []string{"obs_status", "conf_status", "organisation_class", "size_class", "structure_kind", "ess_basis", "legal_category",
-		"staff_band", "evidence_level", "reporting_perimeter", "provenance", "qualifier", "dimension", "local_scope", "qpv_generation", "measure_kind"} {
+	for _, list := range []string{
+		"obs_status", "conf_status", "organisation_class", "size_class", "structure_kind", "ess_basis", "legal_category",
+		"staff_band", "evidence_level", "reporting_perimeter", "provenance", "qualifier", "dimension", "local_scope", "qpv_generation", "measure_kind",
+	} {
 		if len(c.List(list)) == 0 {
 			t.Errorf("the list %s is empty", list)
 		}

@@ -466,10 +466,10 @@ func (row *rowCheck) checkMetadata(qualifiers map[string]string, values []stated
 	for _, name := range row.facts.required {
 		given := qualifiers[name]
 		at := "/qualifiers/" + name
-		switch {
-		case name == "counting":
+		switch name {
+		case "counting":
 			given, at = cmp.Or(row.st.Counting, given), "/counting"
-		case name == "attribution_share":
+		case "attribution_share":
 			given, at = cmp.Or(row.st.AttributionShare, given), "/attribution_share"
 		}
 		if given == "" {
@@ -507,8 +507,10 @@ func outside(value string, low, high *Quantity) *Fault {
 	f := newFault("out_of_range", value, "", "", "Vérifiez la valeur et son unité.", "Check the value and its unit.")
 	switch {
 	case low != nil && high != nil:
-		f.Detail = Text{"La valeur doit être entre " + low.String() + " et " + high.String() + ".",
-			"The value must be between " + low.String() + " and " + high.String() + "."}
+		f.Detail = Text{
+			"La valeur doit être entre " + low.String() + " et " + high.String() + ".",
+			"The value must be between " + low.String() + " and " + high.String() + ".",
+		}
 	case low != nil:
 		f.Detail = Text{"La valeur ne peut pas être inférieure à " + low.String() + ".", "The value may not be below " + low.String() + "."}
 	default:

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // Neighbour is a pair whose current observations Reconcile needs to see.
@@ -724,7 +723,7 @@ func before(p Period, g Granularity) Period {
 	// A fiscal year follows a fiscal year, leap days included.
 	y, m, d := p.Start.YMD()
 	if ey, em, ed := (p.End + 1).YMD(); ey == y+1 && em == m && ed == d {
-		return Period{NewDate(y-1, time.Month(m), d), p.Start - 1}
+		return Period{NewDate(y-1, m, d), p.Start - 1}
 	}
 	return Period{p.Start - Date(p.Days()), p.Start - 1}
 }

@@ -87,8 +87,10 @@ func TestResolveFaults(t *testing.T) {
 		want []string
 	}{
 		"a clean row has no fault": {hours(), nil},
-		"all faults of a row come at once": {S{Value: "x", Period: "2025-T3", Territory: "69003", Indicator: "insertion_hours", Status: "Z"},
-			[]string{"ambiguous_period /period", "ambiguous_territory /territory", "invalid_number /value", "unknown_code /obs_status"}},
+		"all faults of a row come at once": {
+			S{Value: "x", Period: "2025-T3", Territory: "69003", Indicator: "insertion_hours", Status: "Z"},
+			[]string{"ambiguous_period /period", "ambiguous_territory /territory", "invalid_number /value", "unknown_code /obs_status"},
+		},
 		"an empty row lacks its fields":         {S{}, []string{"missing_field /indicator", "missing_field /period", "missing_field /territory"}},
 		"an unknown indicator is refused":       {statement("heure_insertion", "1"), []string{"unknown_indicator /indicator"}},
 		"a derived indicator is never sent":     {statement("recovery_rate", "0.8"), []string{"derived_indicator /indicator"}},

@@ -460,7 +460,7 @@ func (g *Gazetteer) Search(q string) []*Territory {
 	var hits []hit
 	for _, t := range g.all {
 		name := fold(t.Name)
-		rank := -1
+		var rank int
 		switch {
 		case name == want || strings.EqualFold(t.Code, strings.TrimSpace(q)) || fold(string(t.ID)) == want:
 			rank = 0

@@ -61,12 +61,11 @@ func TestTerritoryReferences(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p, _ := impact.ParsePeriod(c.period)
 			found, warnings, f := gazetteer().ForPeriod(c.ref, p)
-			got, suggestion := "", ""
-			switch {
-			case f != nil:
+			var got, suggestion string
+			if f != nil {
 				got, suggestion = string(f.Code), f.Suggestion
 				wellSaid(t, *f)
-			default:
+			} else {
 				got = found.Name
 				for _, w := range warnings {
 					got += " with " + string(w.Code)

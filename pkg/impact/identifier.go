@@ -16,18 +16,24 @@ func CheckSIRET(s string) (normalised string, f *Fault) {
 		"Recopiez les 14 chiffres de l'avis de situation Insee.", "Copy the 14 digits of the Insee notice.")
 	switch {
 	case scientific(s):
-		f.Detail = Text{"Le tableur a écrit ce SIRET en notation scientifique : des chiffres sont perdus.",
-			"The spreadsheet wrote this SIRET in scientific notation: digits are lost."}
-		f.Hint = Text{"Mettez la colonne au format texte, puis saisissez de nouveau les 14 chiffres.",
-			"Format the column as text, then enter the 14 digits again."}
+		f.Detail = Text{
+			"Le tableur a écrit ce SIRET en notation scientifique : des chiffres sont perdus.",
+			"The spreadsheet wrote this SIRET in scientific notation: digits are lost.",
+		}
+		f.Hint = Text{
+			"Mettez la colonne au format texte, puis saisissez de nouveau les 14 chiffres.",
+			"Format the column as text, then enter the 14 digits again.",
+		}
 	case !allDigits(n):
 		f.Detail = Text{"Un SIRET ne contient que des chiffres.", "A SIRET holds digits only."}
 	case len(n) == 9:
 		f.Detail = Text{"Un SIRET a 14 chiffres ; 9 chiffres sont un SIREN.", "A SIRET has 14 digits; 9 digits are a SIREN."}
 		f.Hint = Text{"Donnez le SIRET de l'établissement, ou le champ siren.", "Give the SIRET of the establishment, or the field siren."}
 	case len(n) == 13:
-		f.Detail = Text{"Un SIRET a 14 chiffres, celui-ci 13 : un zéro a pu se perdre au début.",
-			"A SIRET has 14 digits, this one 13: a leading zero may be lost."}
+		f.Detail = Text{
+			"Un SIRET a 14 chiffres, celui-ci 13 : un zéro a pu se perdre au début.",
+			"A SIRET has 14 digits, this one 13: a leading zero may be lost.",
+		}
 		f.Hint = Text{"Mettez la colonne au format texte et rétablissez le zéro.", "Format the column as text and restore the zero."}
 		if _, bad := CheckSIRET("0" + n); bad == nil {
 			f.Suggestion = "0" + n

@@ -89,8 +89,10 @@ func TestOrganisationCheck(t *testing.T) {
 		want   []string
 	}{
 		"nothing is wrong": {func(*impact.Organisation) {}, nil},
-		"several faults at once": {func(o *impact.Organisation) { o.Name, o.SIRET, o.RNA, o.Class = " ", "1", "x", "" },
-			[]string{"invalid_rna /rna", "invalid_siret /siret", "missing_field /name", "missing_field /organisation_class"}},
+		"several faults at once": {
+			func(o *impact.Organisation) { o.Name, o.SIRET, o.RNA, o.Class = " ", "1", "x", "" },
+			[]string{"invalid_rna /rna", "invalid_siret /siret", "missing_field /name", "missing_field /organisation_class"},
+		},
 		"a SIREN of another": {func(o *impact.Organisation) { o.SIREN = "356000000" }, []string{"inconsistent /siren"}},
 		"a wrong SIREN":      {func(o *impact.Organisation) { o.SIRET, o.SIREN = "", "123456789" }, []string{"invalid_siren /siren"}},
 		"codes outside their lists": {func(o *impact.Organisation) {
@@ -173,8 +175,11 @@ func TestPrincipals(t *testing.T) {
 
 func TestCompleteness(t *testing.T) {
 	q := &impact.Questionnaire{Code: "insertion-2025", Indicators: []impact.QuestionnaireItem{
-		{Indicator: "insertion_hours", Required: true}, {Indicator: "insertion_people", Required: true},
-		{Indicator: "women_share", Required: true}, {Indicator: "ghg_scope1"}, {Indicator: "recovery_rate"},
+		{Indicator: "insertion_hours", Required: true},
+		{Indicator: "insertion_people", Required: true},
+		{Indicator: "women_share", Required: true},
+		{Indicator: "ghg_scope1"},
+		{Indicator: "recovery_rate"},
 	}}
 	observe := func(indicator impact.IndicatorCode, s impact.Status) impact.Observation {
 		o := impact.Observation{CellKey: impact.CellKey{Indicator: catalogue().Indicator(indicator).Key}, Status: s}

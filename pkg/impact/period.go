@@ -86,7 +86,7 @@ func readPeriod(s string) (Period, bool) {
 	} else if len(rest) == 3 {
 		return Period{}, false // "2024M03" is not written anywhere
 	}
-	months := 1
+	var months int
 	switch rest[0] {
 	case 'A', 'a':
 		months = 12

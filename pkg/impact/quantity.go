@@ -142,7 +142,7 @@ func readDecimal(s string) (Quantity, remainder, *Fault) {
 	rest := restNone
 	keep := len(wholeDigits) + exponent + Decimals // digits before this place count
 	for place := range len(wholeDigits) + len(fraction) {
-		d := byte(0)
+		var d byte
 		if place < len(wholeDigits) {
 			d = wholeDigits[place] - '0'
 		} else {
