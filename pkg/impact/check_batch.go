@@ -408,6 +408,12 @@ func (b *batch) find(org OrganisationKey, ind IndicatorKey, p place) *Observatio
 	return nil
 }
 
+// withdraws tells that the batch takes the number of a known cell away.
+func (b *batch) withdraws(o *Observation) bool {
+	now := b.find(o.Organisation, o.Indicator, place{o.Territory, o.Period, o.Cut})
+	return now != nil && now.Value == nil
+}
+
 func rowNumber(i int) string { return strconv.Itoa(i + 1) }
 
 // checkSameCell finds rows that state the same fact: twice is once too many, but
@@ -491,10 +497,14 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 		if slices.Contains(told, o.Period) {
 			continue
 		}
-		told = append(told, o.Period)
 		g := o.Period.Granularity()
+		clashes := func(c batchCell) bool { return clash(c.obs.Period, c.gran, o.Period, g) }
+		if slices.ContainsFunc(spans, clashes) && b.withdraws(o) {
+			continue
+		}
+		told = append(told, o.Period)
 		for i := range spans {
-			if clash(spans[i].obs.Period, spans[i].gran, o.Period, g) {
+			if clashes(spans[i]) {
 				b.eachOf(pair, spans[i].obs.Period, func(c *batchCell) {
 					c.row.Faults = append(c.row.Faults, *overlappingPeriod(c.obs.Period, o.Period))
 				})
@@ -545,7 +555,7 @@ func (b *batch) checkTerritories(same []batchCell, known *knownCells) {
 	}
 	mine := len(held)
 	for o := range known.values {
-		if o.Period == p {
+		if o.Period == p && !b.withdraws(o) {
 			held = append(held, o.Territory)
 		}
 	}
