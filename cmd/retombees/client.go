@@ -167,7 +167,7 @@ func (c clientRotateCmd) Run(w *world) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	client, err := s.Client(w.ctx, c.ID)
 	if err != nil {
-		return fmt.Errorf("reading client %s: %w", c.ID, err)
+		return noClient(c.ID, err)
 	}
 	if client.Revoked {
 		return fmt.Errorf("client %s is revoked: create another", c.ID)
@@ -203,9 +203,17 @@ func (c clientRevokeCmd) Run(w *world) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	if err := s.RevokeClient(w.ctx, c.ID); err != nil {
-		return fmt.Errorf("revoking client %s: %w", c.ID, err)
+		return noClient(c.ID, err)
 	}
 	_, err = fmt.Fprintf(w.stdout, "Client %s is revoked. Tokens it holds end within 15 minutes.\n", c.ID)
+	return err
+}
+
+// noClient says which client is not there; other errors stay what they are.
+func noClient(id string, err error) error {
+	if impact.KindOf(err) == impact.NotFound {
+		return fmt.Errorf("no client has the id %s; `retombees client list` shows them", id)
+	}
 	return err
 }
 

@@ -590,7 +590,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		{"an unknown role", []string{"client", "create", "x", "--role", "root"}, nil, "steward"},
 		{"a scope above the role", []string{"client", "create", "x", "--role", "buyer", "--buyer", "b", "--scopes", "clients.manage"}, nil, "cannot hold"},
 		{"an organisation's client without organisation", []string{"client", "create", "x", "--role", "organisation"}, nil, "--organisation"},
-		{"a client that is not there", []string{"client", "revoke", "nobody"}, nil, "does not exist"},
+		{"a client that is not there", []string{"client", "revoke", "nobody"}, nil, "no client has the id nobody"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := testPlace{t.TempDir(), c.env}
