@@ -60,6 +60,14 @@ type Aggregate struct {
 	// `_T` for the declared parent (totals=territory).
 	Territory string `json:"territory,omitempty" example:"commune-69266"`
 	Period    string `json:"period,omitempty" example:"2025-Q3"`
+	// Cuts, when grouped by them; null for contributors without code.
+	OrganisationClass *string           `json:"organisation_class,omitempty" extensions:"x-nullable"`
+	StructureKind     *string           `json:"structure_kind,omitempty" extensions:"x-nullable"`
+	SizeClass         *string           `json:"size_class,omitempty" extensions:"x-nullable"`
+	Organisation      *string           `json:"organisation,omitempty" extensions:"x-nullable"`
+	Disaggregation    map[string]string `json:"disaggregation,omitempty"`
+	// Labels by dimension, in the languages asked for.
+	Labels map[string]Label `json:"labels,omitempty"`
 	// Exact decimal; null with a status that says why.
 	Value      *impact.Quantity `json:"value,omitempty" swaggertype:"number" extensions:"x-nullable" example:"18420"`
 	Unit       string           `json:"unit,omitempty" example:"h"`
@@ -98,6 +106,12 @@ type Aggregate struct {
 	DaysCovered *int             `json:"days_covered,omitempty"`
 	Links       *AggregateLinks  `json:"links,omitempty"`
 } // @name Aggregate
+
+// Label is the text of a code in the languages asked for.
+type Label struct {
+	FR string `json:"fr,omitempty" example:"Villeurbanne"`
+	EN string `json:"en,omitempty" example:"Villeurbanne"`
+} // @name Label
 
 // AggregateLinks leads to the explanation of a figure.
 type AggregateLinks struct {
@@ -296,8 +310,11 @@ func (s *server) aggregates(c *call, criteria []criterion, faults []impact.Fault
 	id := digest(query)
 	today := impact.DateOf(c.s.Now()).String()
 	cq := q.calculation()
-	if cells := s.cells(q); cells > maxComputed {
+	switch cells := s.cells(q); {
+	case cells > maxComputed:
 		return tooManyCells(cells)
+	case q.includeEmpty && len(q.conditions) == 0 && len(cq.Cuts) == 0 && cells > maxReturned:
+		return tooManyFigures(cells) // each cell is a row
 	}
 	if c.r.Method == http.MethodGet && c.fresh(s.liveTag(c, cq, query, today, limit, cursor)) {
 		return nil

@@ -417,9 +417,13 @@ type (
 // the reading; explain begins the address of the explanation of a row.
 func (q *aggregateQuery) columns(s *server, today string) []column {
 	cs := make([]column, 0, 24)
+	labels := map[string]func(*figureRow) impact.Text{}
 	for _, g := range q.groupBy {
-		cs = append(cs, q.dimension(s, g)...)
+		d := q.dimension(s, g)
+		cs = append(cs, d.columns...)
+		labels[g] = d.label
 	}
+	cs = append(cs, q.objects(labels)...)
 	code := func(name string, of func(*figureRow) string) {
 		cs = append(cs, column{Name: name, Coded: true, Cell: func(r *figureRow) cell { return format.Code(of(r)) }})
 	}
@@ -455,9 +459,9 @@ func (q *aggregateQuery) columns(s *server, today string) []column {
 }
 
 // dimension gives the column of a dimension, with its label when asked.
-func (q *aggregateQuery) dimension(s *server, name string) []column {
+func (q *aggregateQuery) dimension(s *server, name string) dimensionColumns {
 	c := column{Name: name, Coded: true}
-	label := func(*figureRow) impact.Text { return impact.Text{} }
+	var label func(*figureRow) impact.Text
 	switch name {
 	case dimIndicator:
 		c.Cell = func(r *figureRow) cell { return format.Code(r.line()) }
@@ -483,14 +487,14 @@ func (q *aggregateQuery) dimension(s *server, name string) []column {
 		}
 	case dimPeriod:
 		c.Cell = func(r *figureRow) cell { return format.Code(r.period) }
-		return []column{c}
+		return dimensionColumns{columns: []column{c}}
 	default:
 		i := q.cutIndex(name)
 		c.Coded = false
 		c.Cell = func(r *figureRow) cell { return format.Code(r.Codes[i]) }
 		list := strings.TrimPrefix(name, dimDisaggregation)
 		if name == dimOrganisation {
-			return []column{c}
+			return dimensionColumns{columns: []column{c}}
 		}
 		label = func(r *figureRow) impact.Text {
 			if known := s.Catalogue.Code(list, r.Codes[i]); known != nil {
@@ -499,19 +503,68 @@ func (q *aggregateQuery) dimension(s *server, name string) []column {
 			return impact.Text{}
 		}
 	}
+	if strings.HasPrefix(name, dimDisaggregation) {
+		c.FlatOnly = true // one object in JSON
+	}
+	flat := func(suffix string, lang impact.Lang) column {
+		return column{Name: name + suffix, FlatOnly: true, Cell: func(r *figureRow) cell { return format.Text(label(r).In(lang)) }}
+	}
 	switch q.labels {
 	case "fr", "en":
-		lang := impact.Lang(q.labels)
-		return []column{c, {Name: name + "_label", Cell: func(r *figureRow) cell { return format.Text(label(r).In(lang)) }}}
+		return dimensionColumns{[]column{c, flat("_label", impact.Lang(q.labels))}, label}
 	case "both":
-		return []column{
-			c,
-			{Name: name + "_label_fr", Cell: func(r *figureRow) cell { return format.Text(label(r).FR) }},
-			{Name: name + "_label_en", Cell: func(r *figureRow) cell { return format.Text(label(r).In(impact.English)) }},
-		}
+		return dimensionColumns{[]column{c, flat("_label_fr", impact.French), flat("_label_en", impact.English)}, label}
 	}
 	c.Label = func(r *figureRow) string { return label(r).FR }
-	return []column{c}
+	return dimensionColumns{[]column{c}, label}
+}
+
+// dimensionColumns are the columns of one dimension, and its label.
+type dimensionColumns struct {
+	columns []column
+	label   func(*figureRow) impact.Text
+}
+
+// objects are the members that JSON keeps together: parts of a disaggregation,
+// and labels.
+func (q *aggregateQuery) objects(labels map[string]func(*figureRow) impact.Text) (cs []column) {
+	if slices.ContainsFunc(q.groupBy, func(g string) bool { return strings.HasPrefix(g, dimDisaggregation) }) {
+		cs = append(cs, column{Name: "disaggregation", JSONOnly: true, Cell: func(r *figureRow) cell {
+			o := objectWriter{dst: []byte{'{'}}
+			for _, g := range q.groupBy {
+				if name, ok := strings.CutPrefix(g, dimDisaggregation); ok {
+					o.member(name)
+					o.dst = format.AppendString(o.dst, r.Codes[q.cutIndex(g)])
+				}
+			}
+			return format.JSON(string(append(o.dst, '}')))
+		}})
+	}
+	if q.labels == "none" {
+		return cs
+	}
+	return append(cs, column{Name: "labels", JSONOnly: true, Cell: func(r *figureRow) cell {
+		o := objectWriter{dst: []byte{'{'}}
+		for _, g := range q.groupBy {
+			of := labels[g]
+			if of == nil {
+				continue
+			}
+			t := of(r)
+			o.member(strings.TrimPrefix(g, dimDisaggregation))
+			inner := objectWriter{}
+			if q.labels != "en" {
+				inner.member("fr")
+				inner.dst = format.AppendString(inner.dst, t.FR)
+			}
+			if q.labels != "fr" {
+				inner.member("en")
+				inner.dst = format.AppendString(inner.dst, t.In(impact.English))
+			}
+			o.dst = append(append(append(o.dst, '{'), inner.dst...), '}')
+		}
+		return format.JSON(string(append(o.dst, '}')))
+	}})
 }
 
 // remarks are the columns that few rows need: left out of a JSON row that has

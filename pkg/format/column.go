@@ -12,8 +12,9 @@ type Column[R any] struct {
 	// Label gives the column's text for people, written beside the code in the
 	// French CSV; nil for columns that are not codes.
 	Label func(row *R) string
-	// JSONOnly keeps the column out of flat formats (links).
-	JSONOnly bool
+	// JSONOnly keeps the column out of flat formats, FlatOnly out of JSON: what
+	// is one object in JSON is several columns of a table.
+	JSONOnly, FlatOnly bool
 	// Optional leaves the member out of a JSON row when its cell is absent,
 	// instead of writing null. A CSV column stays, empty.
 	Optional bool

@@ -36,6 +36,7 @@ var columns = []format.Column[row]{
 	{Name: "value", Cell: func(r *row) format.Cell { return format.Number(r.value) }},
 	{Name: "n_organisations", Cell: func(r *row) format.Cell { return format.Integer(r.n) }},
 	{Name: "note", Optional: true, Cell: func(r *row) format.Cell { return format.Code(r.note) }},
+	{Name: "territory_upper", FlatOnly: true, Cell: func(r *row) format.Cell { return format.Text(strings.ToUpper(r.territory)) }},
 	{Name: "links", JSONOnly: true, Optional: true, Cell: func(r *row) format.Cell {
 		if r.links == "" {
 			return format.Cell{}
@@ -64,21 +65,21 @@ func TestOneDescriptionGivesEveryFormat(t *testing.T) {
 		},
 		"csv": {
 			func(w io.Writer) error { return format.WriteCSV(w, format.RFC4180, columns, rows) },
-			"territory,value,n_organisations,note\r\n" +
-				"commune-69266,18420.5,7,\r\n" +
-				"commune-69271,,0,zero_denominator\r\n" +
-				"ctm-x,-0.000001,1,\r\n",
+			"territory,value,n_organisations,note,territory_upper\r\n" +
+				"commune-69266,18420.5,7,,COMMUNE-69266\r\n" +
+				"commune-69271,,0,zero_denominator,COMMUNE-69271\r\n" +
+				"ctm-x,-0.000001,1,,CTM-X\r\n",
 		},
 		"french csv: BOM, semicolons, decimal comma, labels, formulas disarmed": {
 			func(w io.Writer) error { return format.WriteCSV(w, format.French, columns, rows) },
-			"\uFEFFterritory;territory_label;value;n_organisations;note\r\n" +
-				"commune-69266;Villeurbanne;18420,5;7;\r\n" +
-				"commune-69271;'=cmd;;0;zero_denominator\r\n" +
-				"ctm-x;\"a;b \"\"c\"\"\";-0,000001;1;\r\n",
+			"\uFEFFterritory;territory_label;value;n_organisations;note;territory_upper\r\n" +
+				"commune-69266;Villeurbanne;18420,5;7;;COMMUNE-69266\r\n" +
+				"commune-69271;'=cmd;;0;zero_denominator;COMMUNE-69271\r\n" +
+				"ctm-x;\"a;b \"\"c\"\"\";-0,000001;1;;CTM-X\r\n",
 		},
 		"no row is a header alone": {
 			func(w io.Writer) error { return format.WriteCSV(w, format.RFC4180, columns, nil) },
-			"territory,value,n_organisations,note\r\n",
+			"territory,value,n_organisations,note,territory_upper\r\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

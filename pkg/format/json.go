@@ -17,8 +17,12 @@ type JSONRow[R any] struct {
 
 // NewJSONRow prepares the member names of a table.
 func NewJSONRow[R any](columns []Column[R]) *JSONRow[R] {
-	j := &JSONRow[R]{columns: columns}
+	j := &JSONRow[R]{}
 	for _, c := range columns {
+		if c.FlatOnly {
+			continue
+		}
+		j.columns = append(j.columns, c)
 		name := append(AppendString(nil, c.Name), ':')
 		j.first = append(j.first, name)
 		j.next = append(j.next, append([]byte{','}, name...))
