@@ -437,11 +437,7 @@ func (p *plan) coverage(f *Figure, line int32, inputs []int32, g group, r, b int
 	}
 	f.Reporters, f.Expected = w.reported.n, w.reported.n+w.expected.n
 	if f.Expected > 0 {
-		q := impact.Quantity(0)
-		if v, err := roundQuotient(product(int64(f.Reporters), 1), int64(f.Expected), 4); err == nil {
-			q = *v
-		}
-		f.Coverage = &q
+		f.Coverage, _ = roundQuotient(product(int64(f.Reporters), 1), int64(f.Expected), 4) // at most 1: no overflow
 	}
 }
 
