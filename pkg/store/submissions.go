@@ -244,7 +244,7 @@ func (s *Store) changeSubmission(ctx context.Context, p impact.Principal, id imp
 		if u == nil {
 			return impact.NotFoundError()
 		}
-		if int(u.Version) != version {
+		if version != 0 && int(u.Version) != version { // 0: whatever it is, the state is the condition
 			return stale(int(u.Version))
 		}
 		if err := do(ctx, w, u); err != nil {
