@@ -79,14 +79,28 @@ type ObservationBody struct {
 	Batch *ObservationBatch `json:"batch"`
 } // @name ObservationBodyOneOf
 
-// ObservationChange is a merge patch of an observation; its key never changes.
+// ObservationChange is a merge patch of an observation: null removes a member.
+// Its key never changes.
 type ObservationChange struct {
-	Value      Scalar            `json:"value,omitempty" swaggertype:"number" extensions:"x-nullable"`
-	Components map[string]Scalar `json:"components,omitempty" swaggertype:"object,number" extensions:"x-nullable"`
-	Unit       string            `json:"unit,omitempty" extensions:"x-nullable"`
-	Status     string            `json:"obs_status,omitempty" extensions:"x-nullable"`
-	Qualifiers map[string]string `json:"qualifiers,omitempty" extensions:"x-nullable"`
-	ObservationDetails
+	Value            Scalar               `json:"value,omitempty" swaggertype:"number" extensions:"x-nullable"`
+	Components       map[string]Scalar    `json:"components,omitempty" swaggertype:"object,number" extensions:"x-nullable"`
+	Unit             string               `json:"unit,omitempty" extensions:"x-nullable"`
+	Status           string               `json:"obs_status,omitempty" extensions:"x-nullable"`
+	Qualifiers       map[string]Qualifier `json:"qualifiers,omitempty" swaggertype:"object,string" extensions:"x-nullable"`
+	Note             string               `json:"note,omitempty" extensions:"x-nullable"`
+	EvidenceURL      string               `json:"evidence_url,omitempty" format:"uri" extensions:"x-nullable"`
+	EvidenceLevel    string               `json:"evidence_level,omitempty" extensions:"x-nullable"`
+	Provenance       string               `json:"provenance,omitempty" extensions:"x-nullable"`
+	Source           string               `json:"source,omitempty" extensions:"x-nullable"`
+	ExternalID       string               `json:"external_id,omitempty" extensions:"x-nullable"`
+	Perimeter        string               `json:"reporting_perimeter,omitempty" extensions:"x-nullable"`
+	Covers           []string             `json:"covers,omitempty" extensions:"x-nullable"`
+	TransferredTo    string               `json:"transferred_to,omitempty" extensions:"x-nullable"`
+	AttributionShare Scalar               `json:"attribution_share,omitempty" swaggertype:"number" extensions:"x-nullable"`
+	Counting         string               `json:"counting,omitempty" extensions:"x-nullable"`
+	Stakeholder      string               `json:"stakeholder,omitempty" extensions:"x-nullable"`
+	Need             string               `json:"need,omitempty" extensions:"x-nullable"`
+	ContractUID      string               `json:"contract_uid,omitempty" extensions:"x-nullable"`
 }
 
 // Qualifier is a code, or a number kept as its digits.
