@@ -11,7 +11,7 @@ import (
 // a passer-by.
 func (c *call) identify() error {
 	a := c.route.Access
-	if !a.public() || a.Personal {
+	if !a.public() {
 		c.w.Header().Set("Vary", "Accept, Accept-Encoding, Accept-Language, Authorization")
 	}
 	if c.route.OAuth {
@@ -27,9 +27,11 @@ func (c *call) identify() error {
 	scheme, token, _ := strings.Cut(strings.TrimSpace(h[0]), " ")
 	token = strings.TrimSpace(token)
 	if len(h) > 1 || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return &impact.Error{Kind: impact.Unauthenticated, Code: "invalid_token",
+		return &impact.Error{
+			Kind: impact.Unauthenticated, Code: "invalid_token",
 			Detail: impact.Text{FR: "L'en-tête Authorization n'est pas de la forme « Bearer {jeton} ».", EN: "The Authorization header is not of the form \"Bearer {token}\"."},
-			Hint:   impact.Text{FR: "Échangez votre identifiant et votre secret contre un jeton : POST /oauth/token.", EN: "Exchange your client id and secret for a token: POST /oauth/token."}}
+			Hint:   impact.Text{FR: "Échangez votre identifiant et votre secret contre un jeton : POST /oauth/token.", EN: "Exchange your client id and secret for a token: POST /oauth/token."},
+		}
 	}
 	p, err := c.s.Verifier.Verify(token)
 	if err != nil {
@@ -49,9 +51,11 @@ func (c *call) identify() error {
 		need = append(need, string(s))
 	}
 	fr, en := strings.Join(need, " ou "), strings.Join(need, " or ")
-	return &impact.Error{Kind: impact.Forbidden, Code: "insufficient_scope",
+	return &impact.Error{
+		Kind: impact.Forbidden, Code: "insufficient_scope",
 		Detail: impact.Text{FR: "Ce jeton n'a pas la portée " + fr + ".", EN: "This token lacks the scope " + en + "."},
-		Hint:   impact.Text{FR: "Demandez un jeton avec cette portée, si votre client l'a : GET /v1/me montre les portées présentes.", EN: "Ask for a token with this scope, if your client has it: GET /v1/me shows the present scopes."}}
+		Hint:   impact.Text{FR: "Demandez un jeton avec cette portée, si votre client l'a : GET /v1/me montre les portées présentes.", EN: "Ask for a token with this scope, if your client has it: GET /v1/me shows the present scopes."},
+	}
 }
 
 func (c *call) missingToken() error {
@@ -59,10 +63,13 @@ func (c *call) missingToken() error {
 	if detail.IsZero() {
 		detail = impact.Text{FR: "Cette adresse demande un jeton d'accès.", EN: "This address needs an access token."}
 	}
-	return &impact.Error{Kind: impact.Unauthenticated, Code: "missing_token", Detail: detail,
+	return &impact.Error{
+		Kind: impact.Unauthenticated, Code: "missing_token", Detail: detail,
 		Hint: impact.Text{
 			FR: "POST /oauth/token avec grant_type=client_credentials, puis l'en-tête Authorization: Bearer {access_token}.",
-			EN: "POST /oauth/token with grant_type=client_credentials, then the header Authorization: Bearer {access_token}."}}
+			EN: "POST /oauth/token with grant_type=client_credentials, then the header Authorization: Bearer {access_token}.",
+		},
+	}
 }
 
 // challenge is the WWW-Authenticate of a refusal (RFC 6750).

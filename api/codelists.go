@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
+	"unicode"
 
 	"golang.org/x/text/cases"
 	"golang.org/x/text/runes"
 	"golang.org/x/text/transform"
 	"golang.org/x/text/unicode/norm"
-	"strings"
-	"unicode"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -47,8 +47,10 @@ func (s *server) codeList(id string) []Code {
 	codes := []Code{}
 	if id == unitList {
 		for _, u := range s.Catalogue.Reference().Units {
-			a := map[string]string{"ucum": u.UCUM, "symbol_fr": u.Symbol.FR, "symbol_en": u.Symbol.EN, "quantity": u.Quantity, "base": u.Base,
-				"to_base": fmt.Sprintf("%d/%d", u.Num, u.Den), "aliases": strings.Join(u.Aliases, " "), "note": u.Note}
+			a := map[string]string{
+				"ucum": u.UCUM, "symbol_fr": u.Symbol.FR, "symbol_en": u.Symbol.EN, "quantity": u.Quantity, "base": u.Base,
+				"to_base": fmt.Sprintf("%d/%d", u.Num, u.Den), "aliases": strings.Join(u.Aliases, " "), "note": u.Note,
+			}
 			codes = append(codes, Code{Code: u.Code, Label: text(u.Label), Attributes: a})
 		}
 		return codes
@@ -102,9 +104,11 @@ func (s *server) getCodeList(c *call) error {
 	codes := s.codeList(id)
 	if len(codes) == 0 {
 		known := append(s.Catalogue.Lists(), unitList)
-		return absent(&impact.Fault{Code: "unknown_code", Value: id, Suggestion: impact.Suggest(id, slices.Values(known)),
+		return absent(&impact.Fault{
+			Code: "unknown_code", Value: id, Suggestion: impact.Suggest(id, slices.Values(known)),
 			Detail: impact.Text{FR: "Aucune liste ne porte ce nom.", EN: "No list bears this name."},
-			Hint:   impact.Text{FR: "Listes : " + strings.Join(known, ", ") + ".", EN: "Lists: " + strings.Join(known, ", ") + "."}})
+			Hint:   impact.Text{FR: "Listes : " + strings.Join(known, ", ") + ".", EN: "Lists: " + strings.Join(known, ", ") + "."},
+		})
 	}
 	if c.fresh(c.reference()) {
 		return nil

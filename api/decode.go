@@ -96,15 +96,19 @@ func (c *call) readBody() ([]byte, error) {
 
 func (c *call) unsupported(detail impact.Text) error {
 	types := strings.Join(c.route.consumes(), ", ")
-	return &impact.Error{Kind: impact.Malformed, Code: "unsupported_media_type", Detail: detail,
-		Hint: impact.Text{FR: "Envoyez Content-Type: " + types + ".", EN: "Send Content-Type: " + types + "."}}
+	return &impact.Error{
+		Kind: impact.Malformed, Code: "unsupported_media_type", Detail: detail,
+		Hint: impact.Text{FR: "Envoyez Content-Type: " + types + ".", EN: "Send Content-Type: " + types + "."},
+	}
 }
 
 func bodyTooLarge(limit int64) error {
 	size := strconv.FormatInt(limit>>10, 10)
-	return &impact.Error{Kind: impact.TooLarge, Code: "body_too_large",
+	return &impact.Error{
+		Kind: impact.TooLarge, Code: "body_too_large",
 		Detail: impact.Text{FR: "Le corps dépasse " + size + " ko.", EN: "The body is larger than " + size + " kB."},
-		Hint:   impact.Text{FR: "Envoyez-le en plusieurs fois.", EN: "Send it in several parts."}}
+		Hint:   impact.Text{FR: "Envoyez-le en plusieurs fois.", EN: "Send it in several parts."},
+	}
 }
 
 func malformed(detail, hint impact.Text, faults ...impact.Fault) error {
@@ -188,17 +192,21 @@ func malformedAt(b []byte, err error) error {
 	}
 	line := 1 + bytes.Count(b[:offset], []byte("\n"))
 	column := offset - int64(bytes.LastIndexByte(b[:offset], '\n'))
-	f := impact.Fault{Code: "encoding",
+	f := impact.Fault{
+		Code: "encoding",
 		Detail: impact.Text{
 			FR: fmt.Sprintf("Ligne %d, colonne %d (octet %d) : %s", line, column, offset, reason),
-			EN: fmt.Sprintf("Line %d, column %d (byte %d): %s", line, column, offset, reason)}}
+			EN: fmt.Sprintf("Line %d, column %d (byte %d): %s", line, column, offset, reason),
+		},
+	}
 	if !utf8.Valid(b) {
 		f.Hint = impact.Text{FR: "Le texte n'est pas en UTF-8 : enregistrez-le en UTF-8.", EN: "The text is not UTF-8: save it as UTF-8."}
 	}
 	return malformed(impact.Text{FR: "Le corps n'est pas un document JSON.", EN: "The body is not a JSON document."},
 		impact.Text{
 			FR: fmt.Sprintf("Corrigez la ligne %d, colonne %d.", line, column),
-			EN: fmt.Sprintf("Mend line %d, column %d.", line, column)}, f)
+			EN: fmt.Sprintf("Mend line %d, column %d.", line, column),
+		}, f)
 }
 
 // walker goes through a document beside the type it should have had.
@@ -428,9 +436,11 @@ func decodePatch[T any](c *call) (mergePatch[T], error) {
 	}
 	raw := jsontext.Value(bytes.TrimSpace(b))
 	if raw.Kind() != '{' {
-		return mergePatch[T]{}, impact.Refuse(impact.Fault{Code: "invalid_type",
+		return mergePatch[T]{}, impact.Refuse(impact.Fault{
+			Code:   "invalid_type",
 			Detail: impact.Text{FR: "Un changement est un objet JSON.", EN: "A change is a JSON object."},
-			Hint:   impact.Text{FR: `Par exemple {"name":"…"}.`, EN: `For instance {"name":"…"}.`}})
+			Hint:   impact.Text{FR: `Par exemple {"name":"…"}.`, EN: `For instance {"name":"…"}.`},
+		})
 	}
 	return mergePatch[T]{raw}, nil
 }

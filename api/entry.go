@@ -67,8 +67,10 @@ const (
 	BatchRows = 1000
 )
 
-var limits = Limits{Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
-	Page: 100, MaxPage: 1000, MaxFigure: 10000, Computed: 1_000_000, Returned: 50_000, GroupBy: 4, Request: int(requestTimeout / time.Second), Token: 900, Idempotency: 86400}
+var limits = Limits{
+	Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
+	Page: 100, MaxPage: 1000, MaxFigure: 10000, Computed: 1_000_000, Returned: 50_000, GroupBy: 4, Request: int(requestTimeout / time.Second), Token: 900, Idempotency: 86400,
+}
 
 func (s *server) vintage() impact.Vintage {
 	return s.Catalogue.Gazetteer().CurrentVintage(impact.DateOf(s.Now()))
@@ -86,9 +88,11 @@ func (s *server) vintage() impact.Vintage {
 //	@Failure		default	{object}	Problem
 //	@Router			/v1 [get]
 func (s *server) landing(c *call) error {
-	l := Landing{Name: "Retombées", Version: s.Version, ReferenceVersion: s.Catalogue.Reference().Version, Vintage: int(s.vintage()), Demo: s.Demo, Limits: limits,
+	l := Landing{
+		Name: "Retombées", Version: s.Version, ReferenceVersion: s.Catalogue.Reference().Version, Vintage: int(s.vintage()), Demo: s.Demo, Limits: limits,
 		Description: Text{FR: "Mesure d'impact par territoire de la Métropole de Lyon.", EN: "Impact measured by territory in the Métropole de Lyon."},
-		Links:       map[string]string{"self": s.PublicURL + "/v1"}}
+		Links:       map[string]string{"self": s.PublicURL + "/v1"},
+	}
 	if s.Demo {
 		l.Notice = &Text{FR: "Données de démonstration : tout y est inventé, aucun chiffre ne décrit une organisation réelle.", EN: "Demonstration data: all of it is invented, no figure describes a real organisation."}
 	}
@@ -424,8 +428,10 @@ func (s *server) livez(c *call) error { return c.answer(http.StatusOK, Health{"o
 //	@Router			/readyz [get]
 func (s *server) readyz(c *call) error {
 	if err := s.ready(c.r.Context()); err != nil {
-		return &impact.Error{Kind: impact.Busy, Code: "unavailable", Err: err,
-			Detail: impact.Text{FR: "Le service démarre, ou sa base ne répond pas.", EN: "The service is starting, or its database does not answer."}}
+		return &impact.Error{
+			Kind: impact.Busy, Code: "unavailable", Err: err,
+			Detail: impact.Text{FR: "Le service démarre, ou sa base ne répond pas.", EN: "The service is starting, or its database does not answer."},
+		}
 	}
 	return c.answer(http.StatusOK, Health{"ok"})
 }

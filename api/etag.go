@@ -68,18 +68,22 @@ func splitTags(h string) []string {
 func (c *call) ifMatch() (int, error) {
 	tags := splitTags(strings.Join(c.r.Header.Values("If-Match"), ","))
 	if len(tags) == 0 || len(tags) == 1 && tags[0] == "*" {
-		return 0, &impact.Error{Kind: impact.Unconditional, Code: "precondition_required",
+		return 0, &impact.Error{
+			Kind: impact.Unconditional, Code: "precondition_required",
 			Detail: impact.Text{FR: "Un changement dit sur quelle version il porte.", EN: "A change says which version it is made on."},
-			Hint:   impact.Text{FR: `Lisez la ressource, puis renvoyez son ETag : If-Match: "v7".`, EN: `Read the resource, then send its ETag back: If-Match: "v7".`}}
+			Hint:   impact.Text{FR: `Lisez la ressource, puis renvoyez son ETag : If-Match: "v7".`, EN: `Read the resource, then send its ETag back: If-Match: "v7".`},
+		}
 	}
 	version := 0
 	for _, t := range tags {
 		n, err := strconv.Atoi(strings.TrimPrefix(bareTag(t), "v"))
 		if err != nil || n < 1 || !strings.HasPrefix(bareTag(t), "v") || version != 0 && n != version {
-			return 0, &impact.Error{Kind: impact.Malformed, Code: "invalid_header",
+			return 0, &impact.Error{
+				Kind: impact.Malformed, Code: "invalid_header",
 				Detail: impact.Text{FR: "If-Match n'est pas un ETag donné par cette API.", EN: "If-Match is not an ETag given by this API."},
 				Hint:   impact.Text{FR: `Un seul ETag, tel que reçu : If-Match: "v7".`, EN: `One ETag, as received: If-Match: "v7".`},
-				Faults: []impact.Fault{{Code: "invalid_type", Header: "If-Match", Value: t}}}
+				Faults: []impact.Fault{{Code: "invalid_type", Header: "If-Match", Value: t}},
+			}
 		}
 		version = n
 	}

@@ -26,8 +26,10 @@ type ImpactType struct {
 type ImpactTypePage = Page[ImpactType] // @name ImpactTypePage
 
 func (s *server) impactType(t *impact.ImpactType) ImpactType {
-	w := ImpactType{Code: string(t.Code), Parent: optional(t.Parent), Class: t.Class, Label: text(t.Label), Crosswalk: t.Crosswalk, Children: []string{},
-		Links: Links{Self: s.PublicURL + "/v1/impact-types/" + string(t.Code)}}
+	w := ImpactType{
+		Code: string(t.Code), Parent: optional(t.Parent), Class: t.Class, Label: text(t.Label), Crosswalk: t.Crosswalk, Children: []string{},
+		Links: Links{Self: s.PublicURL + "/v1/impact-types/" + string(t.Code)},
+	}
 	if w.Crosswalk == nil {
 		w.Crosswalk = map[string][]string{}
 	}
@@ -88,9 +90,7 @@ func (s *server) getImpactType(c *call) error {
 
 // absent is the 404 of a code in a path: it says what is near.
 func absent(f *impact.Fault) error {
-	e := impact.NotFoundError().(*impact.Error)
-	e.Detail, e.Hint, e.Faults = f.Detail, f.Hint, []impact.Fault{*f}
-	return e
+	return &impact.Error{Kind: impact.NotFound, Code: "not_found", Detail: f.Detail, Hint: f.Hint, Faults: []impact.Fault{*f}}
 }
 
 // Indicator says what is measured and how its values combine.
@@ -271,9 +271,11 @@ func (c *call) words(param string, known ...string) []string {
 		if slices.Contains(known, v) {
 			continue
 		}
-		f := impact.Fault{Code: "unknown_code", Value: v, Suggestion: impact.Suggest(v, slices.Values(known)),
+		f := impact.Fault{
+			Code: "unknown_code", Value: v, Suggestion: impact.Suggest(v, slices.Values(known)),
 			Detail: impact.Text{FR: "Valeur inconnue pour " + param + " : " + v + ".", EN: "Unknown value for " + param + ": " + v + "."},
-			Hint:   impact.Text{FR: "Valeurs permises : " + strings.Join(known, ", ") + ".", EN: "Allowed values: " + strings.Join(known, ", ") + "."}}
+			Hint:   impact.Text{FR: "Valeurs permises : " + strings.Join(known, ", ") + ".", EN: "Allowed values: " + strings.Join(known, ", ") + "."},
+		}
 		c.query.refuse(param, &f)
 	}
 	return values

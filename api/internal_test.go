@@ -146,13 +146,14 @@ func TestIfMatchReadsOurTags(t *testing.T) {
 		`"v7"`: 7, `"v7-gzip"`: 7, `W/"v7"`: 7, `"v7", "v7-gzip"`: 7,
 		``: -428, `*`: -428, `"v8", "v7"`: -400, `v`: -400, `"7"`: -400, `"v0"`: -400, `"v-1"`: -400, `"release"`: -400,
 	} {
-		r := httptest.NewRequest("PATCH", "/", nil)
+		r := httptest.NewRequest(http.MethodPatch, "/", nil)
 		if h != "" {
 			r.Header.Set("If-Match", h)
 		}
 		got, err := (&call{r: r}).ifMatch()
 		if err != nil {
-			got = -problemKinds[err.(*impact.Error).Code].Status
+			e, _ := errors.AsType[*impact.Error](err)
+			got = -problemKinds[e.Code].Status
 		}
 		if got != want {
 			t.Errorf("%s: %d, want %d", h, got, want)
@@ -202,8 +203,10 @@ func small(t *testing.T, routes ...Route) (*httptest.Server, *bytes.Buffer) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	h, err := serve(Config{PublicURL: "https://retombees.example", Now: time.Now, NewID: func() string { return "made" }, Log: slog.New(slog.NewTextHandler(&log, nil)),
-		CursorKey: make([]byte, 32), Catalogue: catalogue, Verifier: refuser{}}, routes)
+	h, err := serve(Config{
+		PublicURL: "https://retombees.example", Now: time.Now, NewID: func() string { return "made" }, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		CursorKey: make([]byte, 32), Catalogue: catalogue, Verifier: refuser{},
+	}, routes)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +215,13 @@ func small(t *testing.T, routes ...Route) (*httptest.Server, *bytes.Buffer) {
 	return s, &log
 }
 
-func do(t *testing.T, method, url, body string, header ...string) (*http.Response, string) {
+// got is what a test looks at in an answer.
+type got struct {
+	StatusCode int
+	Header     http.Header
+}
+
+func do(t *testing.T, method, url, body string, header ...string) (got, string) {
 	t.Helper()
 	r, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
@@ -230,14 +239,14 @@ func do(t *testing.T, method, url, body string, header ...string) (*http.Respons
 	if err != nil {
 		b = append(b, " (broken)"...)
 	}
-	return resp, string(b)
+	return got{resp.StatusCode, resp.Header}, string(b)
 }
 
 func TestPanicIsOursAndLoggedOnce(t *testing.T) {
 	s, log := small(t, Route{Method: "GET", Path: "/boom", Access: public, handle: func(*server, *call) error { panic("the secret of the house") }})
 	resp, body := do(t, "GET", s.URL+"/boom", "", "X-Request-Id", "mine")
 	s.Close()
-	if resp.StatusCode != 500 || !strings.Contains(body, `"code":"internal_error"`) || strings.Contains(body, "secret") || !strings.Contains(resp.Header.Get("Content-Type"), "application/problem+json") {
+	if resp.StatusCode != http.StatusInternalServerError || !strings.Contains(body, `"code":"internal_error"`) || strings.Contains(body, "secret") || !strings.Contains(resp.Header.Get("Content-Type"), "application/problem+json") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	if n := strings.Count(log.String(), "the secret of the house"); n != 1 || !strings.Contains(log.String(), "internal_test.go") || !strings.Contains(log.String(), "request_id=mine") {
@@ -250,10 +259,10 @@ func TestErrorsWithoutKindAreOurs(t *testing.T) {
 		Route{Method: "GET", Path: "/wrong", Access: public, handle: func(*server, *call) error { return errors.New("pq: relation secret") }},
 		Route{Method: "GET", Path: "/late", Access: public, handle: func(*server, *call) error { return context.DeadlineExceeded }})
 	resp, body := do(t, "GET", s.URL+"/wrong", "")
-	if resp.StatusCode != 500 || strings.Contains(body, "secret") {
+	if resp.StatusCode != http.StatusInternalServerError || strings.Contains(body, "secret") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
-	if resp, body := do(t, "GET", s.URL+"/late", ""); resp.StatusCode != 503 || !strings.Contains(body, "query_timeout") {
+	if resp, body := do(t, "GET", s.URL+"/late", ""); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "query_timeout") {
 		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 	s.Close()
@@ -275,7 +284,7 @@ func TestStreamThatFailsBreaks(t *testing.T) {
 	}})
 	for _, encoding := range []string{"identity", "gzip"} {
 		resp, body := do(t, "GET", s.URL+"/rows", "", "Accept-Encoding", encoding)
-		if resp.StatusCode != 200 || !strings.HasSuffix(body, "(broken)") || strings.Contains(body, "went away") {
+		if resp.StatusCode != http.StatusOK || !strings.HasSuffix(body, "(broken)") || strings.Contains(body, "went away") {
 			t.Errorf("%s: %d, %d bytes, …%q", encoding, resp.StatusCode, len(body), body[max(0, len(body)-40):])
 		}
 	}
@@ -340,14 +349,14 @@ func TestBodiesAreBoundedAndTyped(t *testing.T) {
 		}
 	}
 	// A body whose length is not told is bounded too.
-	r, _ := http.NewRequest("POST", s.URL+"/things", io.MultiReader(strings.NewReader(`{"name":"`), strings.NewReader(strings.Repeat("a", 5000))))
+	r, _ := http.NewRequest(http.MethodPost, s.URL+"/things", io.MultiReader(strings.NewReader(`{"name":"`), strings.NewReader(strings.Repeat("a", 5000))))
 	r.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(r)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode != 413 {
+	if resp.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("chunked: %d", resp.StatusCode)
 	}
 }
@@ -371,7 +380,7 @@ func TestCompressedAnswersBearTheirOwnTag(t *testing.T) {
 		t.Errorf("%v", resp.Header)
 	}
 	for _, tag := range []string{`"v7"`, `"v7-gzip"`, `W/"v7"`} {
-		if resp, _ := do(t, "GET", s.URL+"/thing", "", "If-None-Match", tag); resp.StatusCode != 304 {
+		if resp, _ := do(t, "GET", s.URL+"/thing", "", "If-None-Match", tag); resp.StatusCode != http.StatusNotModified {
 			t.Errorf("%s: %d", tag, resp.StatusCode)
 		}
 	}
@@ -392,7 +401,7 @@ func TestScopesOpenRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]int{"reads": 200, "other": 403, "none": 403, "nobody": 401, "": 401} {
-		r := httptest.NewRequest("GET", "/x", nil)
+		r := httptest.NewRequest(http.MethodGet, "/x", nil)
 		if token != "" {
 			r.Header.Set("Authorization", "bearer "+token)
 		}

@@ -133,7 +133,7 @@ func (s *server) outer(e *echo.Echo) http.Handler {
 		defer func() {
 			switch p := recover(); p {
 			case nil:
-			case http.ErrAbortHandler: //nolint:errorlint // the sentinel itself is what net/http looks for
+			case http.ErrAbortHandler:
 				panic(p)
 			default:
 				c.stack = debug.Stack()
@@ -319,7 +319,7 @@ func (c *call) caching(status int) {
 	switch {
 	case status >= 400 || c.route == nil:
 		h.Set("Cache-Control", "no-store")
-	case !c.route.Access.public() || c.route.Access.Personal && !c.principal.IsAnonymous():
+	case !c.route.Access.public():
 		h.Set("Cache-Control", "private, no-store")
 	case c.route.Cache != "" && c.r.Method == http.MethodGet:
 		h.Set("Cache-Control", c.route.Cache)

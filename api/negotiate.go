@@ -195,7 +195,8 @@ func notAcceptable(produces []Format) error {
 		list = append(list, s)
 	}
 	types := strings.Join(list, ", ")
-	return &impact.Error{Kind: impact.Malformed, Code: "not_acceptable",
+	return &impact.Error{
+		Kind: impact.Malformed, Code: "not_acceptable",
 		Detail: impact.Text{FR: "Ce format n'existe pas ici.", EN: "There is no such format here."},
 		Hint:   impact.Text{FR: "Formats servis : " + types + ".", EN: "Formats served: " + types + "."},
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"strconv"
 
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -48,10 +49,9 @@ func (c *call) paging() (impact.Page, error) {
 		return p, err
 	}
 	after, err := c.s.openCursor(cursor, c.queryHash())
-	if err != nil {
-		e := err.(*impact.Error)
-		e.Link = c.address(c.path, c.query.canonical("cursor"))
-		return p, e
+	if refusal, ok := errors.AsType[*impact.Error](err); ok {
+		refusal.Link = c.address(c.path, c.query.canonical("cursor"))
+		return p, refusal
 	}
 	p.After = after
 	return p, nil
@@ -69,9 +69,11 @@ func page[T any](c *call, data []T, next []string, warnings ...impact.Fault) Pag
 	if data == nil {
 		data = []T{}
 	}
-	p := Page[T]{Data: data,
+	p := Page[T]{
+		Data:  data,
 		Links: PageLinks{Self: c.self()},
-		Meta:  PageMeta{RowCount: len(data), Warnings: c.entries(warnings)}}
+		Meta:  PageMeta{RowCount: len(data), Warnings: c.entries(warnings)},
+	}
 	if next != nil {
 		q := c.query.canonical("cursor")
 		if q != "" {
@@ -113,9 +115,11 @@ func (s *server) openCursor(cursor string, query [8]byte) ([]string, error) {
 		return nil, invalidCursor()
 	}
 	if [8]byte(body[1:9]) != query {
-		return nil, &impact.Error{Kind: impact.Malformed, Code: "cursor_mismatch",
+		return nil, &impact.Error{
+			Kind: impact.Malformed, Code: "cursor_mismatch",
 			Detail: impact.Text{FR: "Ce curseur a été donné pour une autre requête.", EN: "This cursor was given for another query."},
-			Hint:   impact.Text{FR: "Suivez links.next tel quel, ou repartez sans cursor.", EN: "Follow links.next as it is, or start again without cursor."}}
+			Hint:   impact.Text{FR: "Suivez links.next tel quel, ou repartez sans cursor.", EN: "Follow links.next as it is, or start again without cursor."},
+		}
 	}
 	after := []string{}
 	for rest := body[9:]; len(rest) > 0; {
@@ -130,9 +134,11 @@ func (s *server) openCursor(cursor string, query [8]byte) ([]string, error) {
 }
 
 func invalidCursor() error {
-	return &impact.Error{Kind: impact.Malformed, Code: "invalid_cursor",
+	return &impact.Error{
+		Kind: impact.Malformed, Code: "invalid_cursor",
 		Detail: impact.Text{FR: "Ce curseur n'est pas un des nôtres.", EN: "This cursor is not one of ours."},
-		Hint:   impact.Text{FR: "Un curseur se prend dans links.next et ne se compose pas ; repartez sans cursor.", EN: "A cursor is taken from links.next and never made by hand; start again without cursor."}}
+		Hint:   impact.Text{FR: "Un curseur se prend dans links.next et ne se compose pas ; repartez sans cursor.", EN: "A cursor is taken from links.next and never made by hand; start again without cursor."},
+	}
 }
 
 // cut gives one page of rows already in order: those after the cursor, at most

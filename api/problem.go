@@ -70,9 +70,11 @@ func (c *call) entries(faults []impact.Fault) []ProblemEntry {
 		if utf8.RuneCountInString(value) > maxValue {
 			value = string([]rune(value)[:maxValue]) + "…"
 		}
-		out = append(out, ProblemEntry{Code: string(f.Code), Pointer: f.Pointer, Parameter: f.Parameter, Header: f.Header,
+		out = append(out, ProblemEntry{
+			Code: string(f.Code), Pointer: f.Pointer, Parameter: f.Parameter, Header: f.Header,
 			Value: value, Detail: f.Detail.In(c.lang), Hint: f.Hint.In(c.lang), Suggestion: f.Suggestion,
-			Docs: "/v1/problems/" + string(f.Code)})
+			Docs: "/v1/problems/" + string(f.Code),
+		})
 	}
 	return out
 }
@@ -118,8 +120,10 @@ func (c *call) fail(err error) {
 		c.failOAuth(e, kind.Status)
 		return
 	}
-	p := Problem{Type: c.s.PublicURL + "/v1/problems/" + e.Code, Title: impact.ProblemCodes[e.Code].In(c.lang), Status: kind.Status, Code: e.Code,
-		Detail: e.Detail.In(c.lang), Hint: e.Hint.In(c.lang), Instance: c.r.URL.EscapedPath() + c.suffix, RequestID: c.id}
+	p := Problem{
+		Type: c.s.PublicURL + "/v1/problems/" + e.Code, Title: impact.ProblemCodes[e.Code].In(c.lang), Status: kind.Status, Code: e.Code,
+		Detail: e.Detail.In(c.lang), Hint: e.Hint.In(c.lang), Instance: c.r.URL.EscapedPath() + c.suffix, RequestID: c.id,
+	}
 	if len(e.Faults) > 0 {
 		p.Errors = c.entries(e.Faults)
 		if p.Detail == "" {
@@ -149,16 +153,20 @@ func (c *call) fail(err error) {
 // foreign gives a refusal for an error that has no kind.
 func (c *call) foreign(err error) *impact.Error {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &impact.Error{Kind: impact.Busy, Code: "query_timeout", Err: err,
+		return &impact.Error{
+			Kind: impact.Busy, Code: "query_timeout", Err: err,
 			Detail: impact.Text{FR: "La réponse demandait plus de temps que permis.", EN: "The answer needed more time than allowed."},
-			Hint:   impact.Text{FR: "Demandez moins à la fois : une période plus courte, moins de territoires.", EN: "Ask for less at once: a shorter period, fewer territories."}}
+			Hint:   impact.Text{FR: "Demandez moins à la fois : une période plus courte, moins de territoires.", EN: "Ask for less at once: a shorter period, fewer territories."},
+		}
 	}
 	if errors.Is(err, context.Canceled) {
 		return &impact.Error{Kind: impact.Busy, Code: "unavailable", Err: err}
 	}
-	return &impact.Error{Kind: impact.Internal, Code: "internal_error", Err: err,
+	return &impact.Error{
+		Kind: impact.Internal, Code: "internal_error", Err: err,
 		Detail: impact.Text{FR: "L'erreur vient de chez nous ; elle est enregistrée.", EN: "The error is ours; it has been recorded."},
-		Hint:   impact.Text{FR: "Écrivez-nous en citant request_id.", EN: "Write to us quoting request_id."}}
+		Hint:   impact.Text{FR: "Écrivez-nous en citant request_id.", EN: "Write to us quoting request_id."},
+	}
 }
 
 func codeOfKind(k impact.Kind) string {
@@ -204,9 +212,11 @@ func (c *call) routingError(err error) error {
 		case http.StatusMethodNotAllowed:
 			methods := c.s.allowed(c.path)
 			list := strings.Join(methods, ", ")
-			return &impact.Error{Kind: impact.Malformed, Code: "method_not_allowed",
+			return &impact.Error{
+				Kind: impact.Malformed, Code: "method_not_allowed",
 				Detail: impact.Text{FR: "Cette adresse ne connaît pas cette méthode.", EN: "This address does not know this method."},
-				Hint:   impact.Text{FR: "Méthodes permises : " + list + ".", EN: "Allowed methods: " + list + "."}}
+				Hint:   impact.Text{FR: "Méthodes permises : " + list + ".", EN: "Allowed methods: " + list + "."},
+			}
 		case http.StatusNotFound:
 			return c.noRoute()
 		}
@@ -216,9 +226,11 @@ func (c *call) routingError(err error) error {
 
 // noRoute is the 404 of an address that is no route; it names the nearest one.
 func (c *call) noRoute() error {
-	e := impact.NotFoundError().(*impact.Error)
-	e.Detail = impact.Text{FR: "Aucune adresse de l'API ne ressemble à cela.", EN: "No address of the API looks like this."}
-	e.Hint = impact.Text{FR: "Toutes les adresses : GET /v1 et GET /v1/openapi.json.", EN: "All the addresses: GET /v1 and GET /v1/openapi.json."}
+	e := &impact.Error{
+		Kind: impact.NotFound, Code: "not_found",
+		Detail: impact.Text{FR: "Aucune adresse de l'API ne ressemble à cela.", EN: "No address of the API looks like this."},
+		Hint:   impact.Text{FR: "Toutes les adresses : GET /v1 et GET /v1/openapi.json.", EN: "All the addresses: GET /v1 and GET /v1/openapi.json."},
+	}
 	if near := c.s.nearest(c.path); near != "" {
 		e.Hint = impact.Text{FR: "Vouliez-vous dire " + near + " ?", EN: "Did you mean " + near + "?"}
 		e.Link = near
@@ -255,8 +267,10 @@ func (s *server) nearest(path string) string {
 }
 
 func uriTooLong() error {
-	return &impact.Error{Kind: impact.TooLarge, Code: "uri_too_long",
+	return &impact.Error{
+		Kind: impact.TooLarge, Code: "uri_too_long",
 		Detail: impact.Text{FR: "L'adresse dépasse 4 Kio.", EN: "The address is longer than 4 KiB."},
 		Hint:   impact.Text{FR: "Les agrégats se demandent aussi par POST /v1/aggregates/query, les mêmes noms en JSON.", EN: "Aggregates can be asked by POST /v1/aggregates/query too, the same names in JSON."},
-		Link:   "/v1/aggregates/query"}
+		Link:   "/v1/aggregates/query",
+	}
 }

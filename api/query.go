@@ -37,8 +37,10 @@ func parseQuery(raw string, known []string) (*query, error) {
 	}
 	if strings.Contains(raw, ";") {
 		return nil, malformedQuery(";", impact.Text{
-			FR: "Un « ; » n'est pas permis dans une requête.", EN: "A \";\" is not allowed in a query."}, impact.Text{
-			FR: "Séparez les paramètres par « & » ; écrivez %3B pour un point-virgule littéral.", EN: "Separate parameters with \"&\"; write %3B for a literal semicolon."})
+			FR: "Un « ; » n'est pas permis dans une requête.", EN: "A \";\" is not allowed in a query.",
+		}, impact.Text{
+			FR: "Séparez les paramètres par « & » ; écrivez %3B pour un point-virgule littéral.", EN: "Separate parameters with \"&\"; write %3B for a literal semicolon.",
+		})
 	}
 	n := 0
 	for part := range strings.SplitSeq(raw, "&") {
@@ -47,34 +49,45 @@ func parseQuery(raw string, known []string) (*query, error) {
 		}
 		if n++; n > maxParams {
 			return nil, malformedQuery("", impact.Text{
-				FR: fmt.Sprintf("Plus de %d paramètres.", maxParams), EN: fmt.Sprintf("More than %d parameters.", maxParams)}, impact.Text{
-				FR: "Groupez les valeurs d'un paramètre par des virgules.", EN: "Group the values of a parameter with commas."})
+				FR: fmt.Sprintf("Plus de %d paramètres.", maxParams), EN: fmt.Sprintf("More than %d parameters.", maxParams),
+			}, impact.Text{
+				FR: "Groupez les valeurs d'un paramètre par des virgules.", EN: "Group the values of a parameter with commas.",
+			})
 		}
 		name, value, _ := strings.Cut(part, "=")
 		name, err1 := url.QueryUnescape(name)
 		value, err2 := url.QueryUnescape(value)
 		if err1 != nil || err2 != nil || !validText(name) || !validText(value) {
 			return nil, malformedQuery(part, impact.Text{
-				FR: "Un échappement « % » est incorrect, ou le texte n'est pas en UTF-8.", EN: "A \"%\" escape is wrong, or the text is not UTF-8."}, impact.Text{
-				FR: "Encodez chaque valeur (encodeURIComponent, urllib.parse.quote).", EN: "Encode each value (encodeURIComponent, urllib.parse.quote)."})
+				FR: "Un échappement « % » est incorrect, ou le texte n'est pas en UTF-8.", EN: "A \"%\" escape is wrong, or the text is not UTF-8.",
+			}, impact.Text{
+				FR: "Encodez chaque valeur (encodeURIComponent, urllib.parse.quote).", EN: "Encode each value (encodeURIComponent, urllib.parse.quote).",
+			})
 		}
 		if credential(name) {
-			return nil, &impact.Error{Kind: impact.Malformed, Code: "invalid_parameter",
+			return nil, &impact.Error{
+				Kind: impact.Malformed, Code: "invalid_parameter",
 				Detail: impact.Text{FR: "Un secret ne voyage jamais dans une adresse.", EN: "A secret never travels in an address."},
 				Hint: impact.Text{
 					FR: "Révoquez-le, il a pu être journalisé en chemin, puis envoyez le nouveau dans l'en-tête Authorization: Bearer.",
-					EN: "Revoke it, it may have been logged on the way, then send the new one in the header Authorization: Bearer."},
-				Faults: []impact.Fault{{Code: "unknown_parameter", Parameter: name,
-					Detail: impact.Text{FR: "Paramètre réservé aux secrets.", EN: "Parameter that carries a secret."}}}}
+					EN: "Revoke it, it may have been logged on the way, then send the new one in the header Authorization: Bearer.",
+				},
+				Faults: []impact.Fault{{
+					Code: "unknown_parameter", Parameter: name,
+					Detail: impact.Text{FR: "Paramètre réservé aux secrets.", EN: "Parameter that carries a secret."},
+				}},
+			}
 		}
 		if !slices.ContainsFunc(known, func(k string) bool { return matches(k, name) }) {
 			q.unreadable = append(q.unreadable, unknownParameter(name, value, known))
 			continue
 		}
 		if strings.Count(value, ",") >= maxItems {
-			q.unreadable = append(q.unreadable, impact.Fault{Code: "too_long", Parameter: name,
+			q.unreadable = append(q.unreadable, impact.Fault{
+				Code: "too_long", Parameter: name,
 				Detail: impact.Text{FR: fmt.Sprintf("Plus de %d valeurs.", maxItems), EN: fmt.Sprintf("More than %d values.", maxItems)},
-				Hint:   impact.Text{FR: "Faites plusieurs requêtes.", EN: "Make several requests."}})
+				Hint:   impact.Text{FR: "Faites plusieurs requêtes.", EN: "Make several requests."},
+			})
 			continue
 		}
 		if _, ok := q.values[name]; !ok {
@@ -110,8 +123,10 @@ func credential(name string) bool {
 }
 
 func unknownParameter(name, value string, known []string) impact.Fault {
-	f := impact.Fault{Code: "unknown_parameter", Parameter: name, Value: value,
-		Detail: impact.Text{FR: "Paramètre inconnu ici : " + name + ".", EN: "Unknown parameter here: " + name + "."}}
+	f := impact.Fault{
+		Code: "unknown_parameter", Parameter: name, Value: value,
+		Detail: impact.Text{FR: "Paramètre inconnu ici : " + name + ".", EN: "Unknown parameter here: " + name + "."},
+	}
 	f.Suggestion = impact.Suggest(name, slices.Values(known))
 	list := strings.Join(known, ", ")
 	switch {
@@ -190,18 +205,6 @@ func (q *query) all(name string) [][]string {
 	return out
 }
 
-// named gives the parameters that begin with prefix, in order of name.
-func (q *query) named(prefix string) []string {
-	var out []string
-	for _, n := range q.names {
-		if strings.HasPrefix(n, prefix) {
-			out = append(out, n)
-		}
-	}
-	sort.Strings(out)
-	return out
-}
-
 // splitTerms cuts at commas outside double quotes; the quotes around a term
 // are removed.
 func splitTerms(v string) []string {
@@ -261,9 +264,11 @@ func (q *query) enum(name, def string, allowed ...string) string {
 	if !slices.Contains(allowed, s) {
 		suggestion := impact.Suggest(s, slices.Values(allowed))
 		words := strings.Join(allowed, ", ")
-		q.unreadable = append(q.unreadable, impact.Fault{Code: "unknown_code", Parameter: name, Value: s, Suggestion: suggestion,
+		q.unreadable = append(q.unreadable, impact.Fault{
+			Code: "unknown_code", Parameter: name, Value: s, Suggestion: suggestion,
 			Detail: impact.Text{FR: "Valeur inconnue pour " + name + " : " + s + ".", EN: "Unknown value for " + name + ": " + s + "."},
-			Hint:   impact.Text{FR: "Valeurs permises : " + words + ".", EN: "Allowed values: " + words + "."}})
+			Hint:   impact.Text{FR: "Valeurs permises : " + words + ".", EN: "Allowed values: " + words + "."},
+		})
 		return def
 	}
 	return s
@@ -303,8 +308,10 @@ func (q *query) err() error {
 		case "unknown_parameter", "missing_parameter", "conflicting_parameters":
 			code = string(first)
 		}
-		return &impact.Error{Kind: impact.Malformed, Code: code,
-			Detail: q.unreadable[0].Detail, Hint: q.unreadable[0].Hint, Faults: slices.Concat(q.unreadable, q.wrong)}
+		return &impact.Error{
+			Kind: impact.Malformed, Code: code,
+			Detail: q.unreadable[0].Detail, Hint: q.unreadable[0].Hint, Faults: slices.Concat(q.unreadable, q.wrong),
+		}
 	case len(q.wrong) > 0:
 		return impact.Refuse(q.wrong...)
 	}

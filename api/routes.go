@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"strings"
 
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -13,16 +14,12 @@ type Access struct {
 	// neither, the route is public.
 	Scopes []impact.Scope
 	Token  bool
-	// Personal is true when a public route answers differently to a caller
-	// with a token; caches are told so.
-	Personal bool
 	// Because is said to anonymous callers in place of the ordinary sentence.
 	Because impact.Text
 }
 
 var (
 	public   = Access{}
-	personal = Access{Personal: true}
 	anyToken = Access{Token: true}
 )
 
@@ -153,7 +150,7 @@ func (r *Route) consumes() []string {
 	switch {
 	case r.Consumes != nil:
 		return r.Consumes
-	case r.Method == "PATCH":
+	case r.Method == http.MethodPatch:
 		return []string{"application/merge-patch+json", "application/json"}
 	}
 	return []string{"application/json"}

@@ -84,9 +84,11 @@ func (s *server) territory(t *impact.Territory) Territory {
 	if t.ValidTo != impact.MaxDate && len(s.Catalogue.Gazetteer().Versions(t.ID)) > 1 {
 		pin = "@" + strconv.Itoa(t.ValidTo.Year())
 	}
-	w := Territory{ID: string(t.ID), Type: string(t.Type), Code: t.Code, Name: t.Name, Parent: optional(t.Parent), ValidFrom: day(t.ValidFrom), ValidTo: day(t.ValidTo),
+	w := Territory{
+		ID: string(t.ID), Type: string(t.Type), Code: t.Code, Name: t.Name, Parent: optional(t.Parent), ValidFrom: day(t.ValidFrom), ValidTo: day(t.ValidTo),
 		Successors: s.successors(t), SIREN: optional(t.SIREN), PostalCodes: words(t.PostalCodes), Aliases: words(t.Aliases), Note: t.Note,
-		Links: TerritoryLinks{Self: self + pin, Children: self + pin + "/children", Ancestors: self + pin + "/ancestors", History: self + "/history"}}
+		Links: TerritoryLinks{Self: self + pin, Children: self + pin + "/children", Ancestors: self + pin + "/ancestors", History: self + "/history"},
+	}
 	if t.Population > 0 {
 		w.Population = &t.Population
 		if t.PopulationYear > 0 {
@@ -168,9 +170,11 @@ func (s *server) listTerritories(c *call) error {
 		return err
 	}
 	if detail == "full" && types == nil && within == nil && q == "" && bbox == nil && point == nil {
-		return &impact.Error{Kind: impact.Malformed, Code: "filter_required",
+		return &impact.Error{
+			Kind: impact.Malformed, Code: "filter_required",
 			Detail: impact.Text{FR: "Tous les contours exacts à la fois seraient trop lourds.", EN: "All the exact contours at once would be too heavy."},
-			Hint:   impact.Text{FR: "Ajoutez type, within, q, bbox ou contains, ou demandez geometry=simplified.", EN: "Add type, within, q, bbox or contains, or ask for geometry=simplified."}}
+			Hint:   impact.Text{FR: "Ajoutez type, within, q, bbox ou contains, ou demandez geometry=simplified.", EN: "Add type, within, q, bbox or contains, or ask for geometry=simplified."},
+		}
 	}
 	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
 	if err != nil {
@@ -379,8 +383,10 @@ func (s *server) retired(asked string, t *impact.Territory) []impact.Fault {
 	if t.ValidTo >= impact.DateOf(s.Now()) {
 		return nil
 	}
-	f := impact.Fault{Code: "retired_territory", Value: asked,
-		Detail: impact.Text{FR: t.Name + " n'existe plus depuis le " + t.ValidTo.String() + " au soir.", EN: t.Name + " ceased to exist at the end of " + t.ValidTo.String() + "."}}
+	f := impact.Fault{
+		Code: "retired_territory", Value: asked,
+		Detail: impact.Text{FR: t.Name + " n'existe plus depuis le " + t.ValidTo.String() + " au soir.", EN: t.Name + " ceased to exist at the end of " + t.ValidTo.String() + "."},
+	}
 	if len(t.Successors) == 1 {
 		f.Suggestion = string(t.Successors[0].ID)
 	}

@@ -101,9 +101,11 @@ func (s *server) token(c *call) error {
 	}
 	if wait := s.damper.wait(id, remoteHost(c.r)); wait > 0 {
 		h.Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return &impact.Error{Code: "quota_exceeded",
+		return &impact.Error{
+			Code:   "quota_exceeded",
 			Detail: impact.Text{FR: "Trop d'essais refusés pour ce client.", EN: "Too many refused attempts for this client."},
-			Hint:   impact.Text{FR: "Attendez, puis vérifiez le secret.", EN: "Wait, then check the secret."}}
+			Hint:   impact.Text{FR: "Attendez, puis vérifiez le secret.", EN: "Wait, then check the secret."},
+		}
 	}
 	client, err := s.Clients.Client(c.r.Context(), id)
 	if err != nil && impact.KindOf(err) != impact.NotFound {
