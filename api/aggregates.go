@@ -25,7 +25,8 @@ type FigureSource interface {
 	Fingerprint(calculation.Query) uint64
 }
 
-// Follower waits until the figures know a commit.
+// Follower waits until the figures know a commit, and all those this replica
+// has acknowledged.
 type Follower interface {
 	WaitFor(ctx context.Context, seq int64) error
 }
@@ -322,9 +323,10 @@ func (s *server) aggregates(c *call, criteria []criterion, faults []impact.Fault
 	var position []string
 	if cursor != "" {
 		if position, err = s.openCursor(cursor, id); err != nil {
-			e := err.(*impact.Error) //nolint:errcheck,forcetypeassert // openCursor refuses with nothing else
-			e.Link = "/v1/aggregates?" + queryString(ps)
-			return e
+			if e, ok := errors.AsType[*impact.Error](err); ok {
+				e.Link = "/v1/aggregates?" + queryString(ps)
+			}
+			return err
 		}
 	}
 	rows, excluded, err := s.figures(q)
@@ -434,11 +436,12 @@ func (s *server) latestPeriod(q *aggregateQuery, g impact.Granularity) (last imp
 	return last, found, nil
 }
 
-// await lets a reader see its own write: the header it was given is sent back.
+// await lets a reader see what this replica has acknowledged, and what another
+// one has when the header given by the write is sent back.
 func (s *server) await(c *call) error {
 	token := c.r.Header.Get("Consistency-Token")
-	if token == "" || s.Follower == nil {
-		return nil
+	if token == "" {
+		token = "0"
 	}
 	seq, err := strconv.ParseInt(token, 10, 64)
 	if err != nil || seq < 0 {

@@ -26,6 +26,7 @@ type recent struct {
 	mu      sync.Mutex
 	commits map[int64]*commit
 	wakers  map[chan struct{}]bool
+	newest  int64
 }
 
 const recentCommits = 1024
@@ -37,6 +38,7 @@ func (r *recent) init() {
 func (r *recent) publish(seq int64, c *commit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.newest = max(r.newest, seq)
 	if c != nil && len(r.wakers) > 0 {
 		r.commits[seq] = c
 		delete(r.commits, seq-recentCommits)
@@ -53,6 +55,13 @@ func (r *recent) at(seq int64) *commit {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.commits[seq]
+}
+
+// last is the newest commit of this process.
+func (r *recent) last() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.newest
 }
 
 func (r *recent) follow() (wake chan struct{}, leave func()) {
@@ -210,8 +219,11 @@ func (f *Follower) Ready() bool {
 	return f.loaded
 }
 
-// WaitFor returns when the cube is loaded and knows commit seq.
+// WaitFor returns when the cube is loaded and knows commit seq, as well as every
+// commit of this process acknowledged so far: what one writes here is in the
+// next figures read here.
 func (f *Follower) WaitFor(ctx context.Context, seq int64) error {
+	seq = max(seq, f.s.recent.last())
 	for {
 		f.mu.Lock()
 		loaded, next := f.loaded, f.advance
@@ -357,10 +369,9 @@ func (s *Store) allCells(ctx context.Context, t *txn, condition string) iter.Seq
 			return
 		}
 		former := map[factKey]factRow{}
-		err = s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+approvedColumns+` FROM observations AS f JOIN observation_versions AS a
-			ON a.organisation = f.organisation AND a.indicator = f.indicator AND a.territory = f.territory AND a.period_start = f.period_start
-			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version
-			WHERE f.approved_version > 0 AND f.approved_version <> f.version `+condition, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+		err = s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+approvedColumns+` FROM observations AS f `+s.dialect.probe("JOIN", "observation_versions", "a", `a.organisation = f.organisation
+			AND a.indicator = f.indicator AND a.territory = f.territory AND a.period_start = f.period_start
+			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version`)+` WHERE f.approved_version > 0 AND f.approved_version <> f.version `+condition, factNumbers, 1, func(n []int64, null []bool, text []string) error {
 			r := scanFact(n, null, text[0])
 			former[r.factKey] = r
 			return nil
@@ -530,12 +541,11 @@ func (s *Store) states(ctx context.Context, t *txn, keys []factKey, known attrib
 	codes := []impact.SubmissionState{impact.Draft, impact.Submitted, impact.Approved, impact.Returned}
 	err := s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+numberColumns+`, CASE submissions.state WHEN 'draft' THEN 0 WHEN 'submitted' THEN 1 WHEN 'approved' THEN 2 ELSE 3 END,
 			a.value, a.profile, a.obs_status, a.deleted, a.version, f.details, coalesce(a.details, '')
-		FROM `+table+` JOIN observations AS f ON f.organisation = k.organisation AND f.indicator = k.indicator AND f.territory = k.territory
-			AND f.period_start = k.period_start AND f.period_end = k.period_end AND f.cut = k.cut
-		JOIN submissions ON submissions.key = f.submission
-		LEFT JOIN observation_versions AS a ON f.approved_version > 0 AND f.approved_version <> f.version
+		FROM `+table+s.dialect.probe(" JOIN", "observations", "f", `f.organisation = k.organisation AND f.indicator = k.indicator AND f.territory = k.territory
+			AND f.period_start = k.period_start AND f.period_end = k.period_end AND f.cut = k.cut`)+`
+		JOIN submissions ON submissions.key = f.submission `+s.dialect.probe("LEFT JOIN", "observation_versions", "a", `f.approved_version > 0 AND f.approved_version <> f.version
 			AND a.organisation = f.organisation AND a.indicator = f.indicator AND a.territory = f.territory
-			AND a.period_start = f.period_start AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version`,
+			AND a.period_start = f.period_start AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version`),
 		factNumbers+6, 2, func(n []int64, null []bool, text []string) error {
 			x := seen{now: scanFact(n, null, text[0]), state: codes[n[factNumbers]]}
 			if !null[factNumbers+5] {

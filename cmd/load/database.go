@@ -1,0 +1,134 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/grandlyon/retombees/pkg/codelist"
+	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/store"
+)
+
+// database is one of the two engines, and the best it can do by itself.
+type database interface {
+	url() string
+	// bulk loads the rows that the server wrote, facts then versions, sorted,
+	// into empty tables with the same indexes, the engine's fastest way. It
+	// gives the time, the number of facts and the bytes both tables take.
+	bulk(ctx context.Context, dir string) (took time.Duration, rows int, size int64, err error)
+	bulkName() string
+	// query gives the median time of hand-written SQL over the copy made by
+	// bulk, with the product's indexes and with one added for these queries.
+	query(ctx context.Context, q query, times int) (timings, error)
+	// singleWrites gives transactions a second of the same inserts at sixteen
+	// connections; 0 when the engine has no tool for it.
+	singleWrites(ctx context.Context, dir string, seconds int) (float64, error)
+	replicas() bool
+	close()
+}
+
+type timings struct{ plain, covered time.Duration }
+
+func openDatabase(ctx context.Context, name, dir string) (database, error) {
+	switch name {
+	case "postgres":
+		return openPostgres(ctx)
+	case "sqlite":
+		return openSQLite(dir)
+	}
+	return nil, fmt.Errorf("no such database: %s (postgres, sqlite)", name)
+}
+
+// order is the primary key of the facts, by which both tables are sorted.
+const order = "organisation, indicator, territory, period_start, period_end, cut"
+
+// sql gives the query as a person would write it for the tables of this
+// project; year is the engine's expression for the year of period_start. It
+// counts distinct legal units and adds values up. The server also works out
+// coverage, exclusions and statuses, so the comparison favours SQL.
+func (q query) sql(year string, territory, from, to int) string {
+	if !q.all {
+		return fmt.Sprintf(`
+SELECT o.indicator, sum(o.value), count(*), count(DISTINCT org.siren)
+FROM observations o JOIN organisations org ON org.key = o.organisation
+WHERE o.territory = %d AND o.period_start >= %d AND o.period_end <= %d AND o.deleted = 0 AND o.approved_version = o.version
+GROUP BY o.indicator`, territory, from, to)
+	}
+	return fmt.Sprintf(`
+SELECT o.territory, i.impact_type, o.year, count(DISTINCT org.siren), sum(o.n)
+FROM (SELECT territory, indicator, organisation, %[1]s AS year, count(*) AS n
+      FROM observations
+      WHERE period_start >= %[2]d AND period_end <= %[3]d AND deleted = 0 AND approved_version = version
+      GROUP BY territory, indicator, organisation, %[1]s) o
+JOIN organisations org ON org.key = o.organisation
+JOIN indicators i ON i.key = o.indicator
+GROUP BY o.territory, i.impact_type, o.year`, year, from, to)
+}
+
+// coveringIndex is the index one would add for these queries. The product does
+// not have it: it would slow every write down.
+const coveringIndex = "CREATE INDEX covering ON observations (territory, indicator, period_start, period_end, organisation, value, approved_version, version, deleted)"
+
+// time runs the query with each choice of territory and year and gives the
+// median.
+func (q query) time(ctx context.Context, db *sql.DB, year string, times int) (time.Duration, error) {
+	var territories []int
+	rows, err := db.QueryContext(ctx, "SELECT DISTINCT territory FROM observations WHERE organisation < 200 ORDER BY territory")
+	if err != nil {
+		return 0, err
+	}
+	for rows.Next() {
+		var t int
+		if err := rows.Scan(&t); err != nil {
+			return 0, err
+		}
+		territories = append(territories, t)
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return 0, err
+	}
+	var took []time.Duration
+	for i := range times {
+		y := firstYear + i%(quarters/4)
+		from, to := impact.YearPeriod(y).Start, impact.YearPeriod(y).End
+		if q.all {
+			from, to = impact.YearPeriod(firstYear).Start, impact.YearPeriod(firstYear+quarters/4-1).End
+		}
+		start := time.Now()
+		if err := drain(ctx, db, q.sql(year, territories[i*7%len(territories)], int(from), int(to))); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(start))
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+func drain(ctx context.Context, db *sql.DB, statement string) error {
+	rows, err := db.QueryContext(ctx, statement)
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+	}
+	return errors.Join(rows.Err(), rows.Close())
+}
+
+// migrated makes the project's tables, empty, in the database at url.
+func migrated(ctx context.Context, url string) error {
+	s, err := store.Open(ctx, url, store.Options{Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }})
+	if err != nil {
+		return err
+	}
+	reference, err := codelist.Load()
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	return errors.Join(s.Migrate(ctx), s.LoadReference(ctx, reference), s.Close())
+}
