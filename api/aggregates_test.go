@@ -34,7 +34,7 @@ func (w *world) states(t testing.TB, x *caller, facts ...fact) string {
 	token := a.header.Get("Consistency-Token")
 	move := func(by *caller, state, action string) {
 		t.Helper()
-		for _, s := range x.get(t, "/v1/submissions?state=" + state).json(t)["data"].([]any) {
+		for _, s := range x.get(t, "/v1/submissions?state="+state).json(t)["data"].([]any) {
 			m := s.(map[string]any)
 			a := by.post(t, fmt.Sprintf("/v1/submissions/%s/%s", m["id"], action), nil, header{"If-Match", fmt.Sprintf(`"v%v"`, m["version"])})
 			if a.status != http.StatusOK {
