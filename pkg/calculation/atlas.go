@@ -24,8 +24,8 @@ type place struct {
 	share int64 // millionths
 }
 
-// share is a stored slot inside a requested one. at is its series: values of
-// one organisation with the same at are one thing seen at several dates.
+// share is a stored slot inside a requested one; at is the part of it that is,
+// when it was split.
 type share struct {
 	stored int32
 	at     int32
@@ -135,16 +135,4 @@ func (a *atlas) merge(slots ...int32) *region {
 		}
 	}
 	return r
-}
-
-// related tells that one of two series encloses the other, so that a later
-// value of one replaces an earlier value of the other.
-func (a *atlas) related(x, y int32) bool { return a.encloses(x, y) || a.encloses(y, x) }
-
-func (a *atlas) encloses(x, y int32) bool {
-	if x == y || slices.Contains(a.up[y], x) {
-		return true
-	}
-	// A series may stand for a territory that was split: its parts are in it.
-	return len(a.places[x]) > 1 && slices.ContainsFunc(a.places[x], func(p place) bool { return slices.Contains(a.up[y], p.slot) })
 }

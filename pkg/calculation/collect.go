@@ -268,10 +268,10 @@ func compareCells(a, b entry) int {
 	switch {
 	case a.member != b.member:
 		return int(a.member) - int(b.member)
-	case a.at != b.at:
-		return int(a.at) - int(b.at)
 	case a.stored != b.stored:
 		return int(a.stored) - int(b.stored)
+	case a.at != b.at:
+		return int(a.at) - int(b.at)
 	}
 	return comparePeriods(a.period, b.period)
 }
@@ -314,10 +314,10 @@ func (w *work) sort(es []entry) {
 // before is compareCells within one organisation.
 func (e *entry) before(o *entry) bool {
 	switch {
-	case e.at != o.at:
-		return e.at < o.at
 	case e.stored != o.stored:
 		return e.stored < o.stored
+	case e.at != o.at:
+		return e.at < o.at
 	case e.period.Start != o.period.Start:
 		return e.period.Start < o.period.Start
 	}
@@ -517,7 +517,7 @@ func (p *plan) settleOverlaps(es []entry, kind impact.MeasureKind) {
 	}
 	// Within: the same place and days, or part of them.
 	within := func(in, out *entry) bool {
-		return out.period.Contains(in.period) && (in.stored == out.stored || p.atlas.encloses(out.at, in.at))
+		return out.period.Contains(in.period) && p.c.layout.kin.encloses(out.stored, in.stored)
 	}
 	for i := range es {
 		e := &es[i]

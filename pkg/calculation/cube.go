@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -36,6 +37,7 @@ type layout struct {
 	qualifiers  map[string]bool
 	territories []*impact.Territory
 	slotOf      map[impact.TerritoryKey]int32
+	kin         kinship
 }
 
 // facts is all that changes.
@@ -122,6 +124,7 @@ func NewCube(cat *impact.Catalogue) *Cube {
 	for i, t := range l.territories {
 		l.slotOf[t.Key] = int32(i)
 	}
+	l.kin = kinship{l: l, g: cat.Gazetteer(), rows: make([]atomic.Pointer[kin], len(l.territories))}
 	return &Cube{cat: cat, layout: l, facts: newFacts(len(l.indicators))}
 }
 

@@ -137,38 +137,45 @@ func each(es []entry, same func(a, b *entry) bool, yield func([]entry)) {
 }
 
 func sameMember(a, b *entry) bool { return a.member == b.member }
-func sameSeries(a, b *entry) bool { return a.member == b.member && a.at == b.at }
+func sameSeries(a, b *entry) bool { return a.member == b.member && a.stored == b.stored }
 
 // lastDates keeps, of each series (an organisation in a place), the values of
-// its last date. A place stated later in finer or coarser pieces is replaced.
+// its last date. A place stated later in finer or coarser pieces, or as its
+// successor, is replaced.
 func (m *maker) lastDates(es []entry) {
 	m.p.work.sort(es)
+	type series struct {
+		entries []entry
+		last    impact.Period
+	}
+	var places []series
 	each(es, sameMember, func(own []entry) {
-		each(own, sameSeries, func(series []entry) {
+		places = places[:0]
+		each(own, sameSeries, func(in []entry) {
 			var last *impact.Period
-			for i := range series {
-				if e := &series[i]; e.why == counts && (last == nil || later(e.period, *last)) {
+			for i := range in {
+				if e := &in[i]; e.why == counts && (last == nil || later(e.period, *last)) {
 					last = &e.period
 				}
 			}
-			for i := range series {
-				if e := &series[i]; e.why == counts && e.period != *last {
+			if last == nil {
+				return
+			}
+			for i := range in {
+				if e := &in[i]; e.why == counts && e.period != *last {
 					e.why = olderDate
 				}
 			}
+			places = append(places, series{in, *last})
 		})
-		if own[0].at == own[len(own)-1].at {
-			return
-		}
-		for i := range own {
-			e := &own[i]
-			if e.why != counts {
-				continue
-			}
-			for j := range own {
-				o := &own[j]
-				if o.at != e.at && (o.why == counts || o.why == olderDate) && o.period.End > e.period.End && m.p.atlas.related(e.at, o.at) {
-					e.why = olderDate
+		for _, p := range places {
+			for _, o := range places {
+				if o.last.End > p.last.End && m.p.c.layout.kin.related(p.entries[0].stored, o.entries[0].stored) {
+					for i := range p.entries {
+						if p.entries[i].why == counts {
+							p.entries[i].why = olderDate
+						}
+					}
 					break
 				}
 			}
@@ -183,18 +190,13 @@ func (m *maker) asOf(es []entry) {
 		if es[i].why != counts {
 			continue
 		}
-		d := es[i].period.End
-		if !m.f.HasAsOf {
-			m.f.HasAsOf, m.f.AsOf, m.f.AsOfFrom = true, d, d
-			continue
-		}
-		m.f.AsOf, m.f.AsOfFrom = max(m.f.AsOf, d), min(m.f.AsOfFrom, d)
+		m.seeDate(es[i].period.End)
 	}
 }
 
 // average adds the mean of each series, weighted by the days each value
 // covers. Parts of one period cover its days once. Places of one organisation
-// that enclose one another are one series.
+// that enclose or succeed one another are one series.
 func (m *maker) average(sum *total, es []entry, show bool) error {
 	m.p.work.sort(es)
 	var failed error
@@ -233,7 +235,7 @@ func (m *maker) average(sum *total, es []entry, show bool) error {
 func (m *maker) cluster(own *[]entry) []entry {
 	es := *own
 	n := 1
-	for n < len(es) && es[n].at == es[0].at {
+	for n < len(es) && es[n].stored == es[0].stored {
 		n++
 	}
 	if n == len(es) {
@@ -242,7 +244,7 @@ func (m *maker) cluster(own *[]entry) []entry {
 	}
 	for i := n; i < len(es); i++ {
 		for j := 0; j < n; j++ {
-			if m.p.atlas.related(es[j].at, es[i].at) {
+			if m.p.c.layout.kin.related(es[j].stored, es[i].stored) {
 				es[n], es[i] = es[i], es[n]
 				n++
 				break

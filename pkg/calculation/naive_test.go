@@ -19,7 +19,7 @@ import (
 
 type naiveFact struct {
 	org     impact.OrganisationKey
-	series  string
+	place   impact.TerritoryKey // of the vintage, when the stored one was split
 	stored  impact.TerritoryKey
 	period  impact.Period
 	cut     string
@@ -89,12 +89,11 @@ func naiveFacts(cat *impact.Catalogue, cells []Change, ind impact.IndicatorCode,
 		n := naiveFact{org: c.Key.Organisation, stored: c.Key.Territory, period: c.Key.Period, cut: c.Key.Cut, value: f.Value.Rat(), weight: days, partial: partial}
 		switch {
 		case len(in) == len(places) && len(in) > 1:
-			n.series = fmt.Sprintf("whole %d", c.Key.Territory)
 			out = append(out, n)
 		default:
 			for _, p := range in {
 				part := n
-				part.series = fmt.Sprint(p.Key)
+				part.place = p.Key
 				if p.Share != impact.One {
 					part.weight = new(big.Rat).Mul(days, p.Share.Rat())
 					part.partial = true
@@ -111,7 +110,7 @@ func naiveFacts(cat *impact.Catalogue, cells []Change, ind impact.IndicatorCode,
 func naiveCuts(in []naiveFact) (out []naiveFact) {
 	cells := map[string][]naiveFact{}
 	for _, f := range in {
-		k := fmt.Sprint(f.org, f.series, f.stored, f.period)
+		k := fmt.Sprint(f.org, "/", f.place, "/", f.stored, f.period)
 		cells[k] = append(cells[k], f)
 	}
 	for _, cell := range cells {
@@ -154,7 +153,7 @@ func naiveSum(fs []naiveFact) *big.Rat {
 func naiveSeries(fs []naiveFact) map[string][]naiveFact {
 	m := map[string][]naiveFact{}
 	for _, f := range fs {
-		k := fmt.Sprint(f.org, "/", f.series)
+		k := fmt.Sprint(f.org, "/", f.stored)
 		m[k] = append(m[k], f)
 	}
 	return m

@@ -45,11 +45,14 @@ func (m *maker) quotient() error {
 // different levels of one place are brought to the wider one. The rest leaves
 // numerator and denominator together.
 func (m *maker) pair(own [][]entry) error {
+	if aligned(own) {
+		return m.aligned(own)
+	}
 	complete := false
 	tried := map[int32]bool{}
 	for i := range own {
 		for j := range own[i] {
-			at := own[i][j].at
+			at := own[i][j].stored
 			if own[i][j].why != counts || tried[at] {
 				continue
 			}
@@ -57,7 +60,7 @@ func (m *maker) pair(own [][]entry) error {
 			unit := make([][]*entry, len(own))
 			full := true
 			for k := range own {
-				unit[k] = pick(own[k], func(e *entry) bool { return e.at == at })
+				unit[k] = pick(own[k], func(e *entry) bool { return e.stored == at })
 				full = full && len(unit[k]) > 0
 			}
 			if !full {
@@ -73,7 +76,7 @@ func (m *maker) pair(own [][]entry) error {
 		if top, ok := m.top(own); ok {
 			unit := make([][]*entry, len(own))
 			for k := range own {
-				unit[k] = pick(own[k], func(e *entry) bool { return m.p.atlas.encloses(top, e.at) })
+				unit[k] = pick(own[k], func(e *entry) bool { return m.p.c.layout.kin.encloses(top, e.stored) })
 			}
 			if err := m.unit(unit); err != nil {
 				return err
@@ -90,6 +93,73 @@ func (m *maker) pair(own [][]entry) error {
 	}
 	clear(done)
 	return nil
+}
+
+// aligned tells that every component has a number for the same place and the
+// same periods: the common case.
+func aligned(own [][]entry) bool {
+	first := own[0]
+	if len(first) == 0 || first[0].stored != first[len(first)-1].stored {
+		return false
+	}
+	for _, set := range own {
+		if len(set) != len(first) {
+			return false
+		}
+		for j := range set {
+			if e := &set[j]; e.why != counts || e.at != first[j].at || e.stored != first[j].stored || e.period != first[j].period {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// aligned adds components that need no matching; it does what unit does.
+func (m *maker) aligned(own [][]entry) error {
+	last := own[0][0].period
+	for j := range own[0] {
+		if p := own[0][j].period; later(p, last) {
+			last = p
+		}
+	}
+	for i, set := range own {
+		kind := m.p.c.layout.indicators[m.inputs[i]].Kind
+		days := int64(1)
+		if kind == impact.StockAvg {
+			days = coveredDays(set)
+		}
+		if kind == impact.Stock {
+			m.seeDate(last.End)
+		}
+		for j := range set {
+			e := &set[j]
+			t := *e
+			switch {
+			case kind == impact.Stock && e.period != last:
+				e.why = olderDate
+				continue
+			case kind == impact.StockAvg:
+				d := int64(e.period.Days())
+				t.num, t.den = t.num*d, t.den*days
+				m.weigh(e, d, days)
+			default:
+				m.weigh(e, 1, 1)
+			}
+			num, den := m.term(&t)
+			if err := m.p.work.sums[i].add(num, den); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *maker) seeDate(d impact.Date) {
+	if !m.f.HasAsOf {
+		m.f.HasAsOf, m.f.AsOf, m.f.AsOfFrom = true, d, d
+	}
+	m.f.AsOf, m.f.AsOfFrom = max(m.f.AsOf, d), min(m.f.AsOfFrom, d)
 }
 
 func pick(es []entry, keep func(*entry) bool) (out []*entry) {
@@ -109,9 +179,9 @@ func (m *maker) top(own [][]entry) (int32, bool) {
 			if own[i][j].why != counts {
 				continue
 			}
-			top, ok := own[i][j].at, true
+			top, ok := own[i][j].stored, true
 			for k := range own {
-				in := pick(own[k], func(e *entry) bool { return m.p.atlas.encloses(top, e.at) })
+				in := pick(own[k], func(e *entry) bool { return m.p.c.layout.kin.encloses(top, e.stored) })
 				all := pick(own[k], func(*entry) bool { return true })
 				ok = ok && len(all) > 0 && len(in) == len(all)
 			}
@@ -198,10 +268,7 @@ func (m *maker) unit(parts [][]*entry) error {
 		}
 	}
 	if last != nil {
-		if !m.f.HasAsOf {
-			m.f.HasAsOf, m.f.AsOf, m.f.AsOfFrom = true, last.End, last.End
-		}
-		m.f.AsOf, m.f.AsOfFrom = max(m.f.AsOf, last.End), min(m.f.AsOfFrom, last.End)
+		m.seeDate(last.End)
 	}
 	return nil
 }
@@ -212,14 +279,14 @@ func (m *maker) atDate(es []*entry, date impact.Date) (keep []*entry) {
 	start := map[int32]impact.Date{}
 	for _, e := range es {
 		if e.period.End == date {
-			if s, ok := start[e.at]; !ok || e.period.Start > s {
-				start[e.at] = e.period.Start
+			if s, ok := start[e.stored]; !ok || e.period.Start > s {
+				start[e.stored] = e.period.Start
 			}
 		}
 	}
 	for _, e := range es {
 		switch {
-		case e.period.End == date && e.period.Start == start[e.at]:
+		case e.period.End == date && e.period.Start == start[e.stored]:
 			keep = append(keep, e)
 		case e.period.End <= date:
 			e.why = olderDate
