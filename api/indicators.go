@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -210,6 +211,7 @@ func (s *server) indicator(i *impact.Indicator) Indicator {
 //	@Param			impact_type	query		[]string	false	"impact types, each with its sub-types"	collectionFormat(csv)
 //	@Param			kind		query		[]string	false	"kinds of measure"						collectionFormat(csv)
 //	@Param			set			query		[]string	false	"sets: core, component, companion, extension"	collectionFormat(csv)
+//	@Param			questionnaire	query	string		false	"only what this questionnaire asks for"
 //	@Param			q			query		string		false	"words of the code, the label or the definition, in French or in English, without regard to accents"
 //	@Param			limit		query		int			false	"rows of the page"	minimum(1)	maximum(1000)	default(100)
 //	@Param			cursor		query		string		false	"position, taken from links.next"
@@ -230,11 +232,31 @@ func (s *server) listIndicators(c *call) error {
 	kinds := s.codes(c, "kind", "measure_kind")
 	sets := c.words("set", "core", "component", "companion", "extension")
 	q := fold(c.query.one("q"))
+	var asked []impact.IndicatorCode
+	tag := s.Catalogue.Reference().Version
+	if code := c.query.one("questionnaire"); code != "" {
+		form, err := s.Questionnaires.Questionnaire(c.r.Context(), code)
+		switch {
+		case impact.KindOf(err) == impact.NotFound && err != nil:
+			c.query.refuse("questionnaire", &impact.Fault{
+				Code: "unknown_reference", Value: code,
+				Detail: impact.Text{FR: "Aucun questionnaire ne porte ce code.", EN: "No questionnaire bears this code."},
+				Hint:   impact.Text{FR: "La liste est à GET /v1/questionnaires.", EN: "The list is at GET /v1/questionnaires."},
+			})
+		case err != nil:
+			return err
+		}
+		asked = []impact.IndicatorCode{}
+		for _, item := range form.Indicators {
+			asked = append(asked, item.Indicator)
+		}
+		tag += "-" + strconv.Itoa(form.Version)
+	}
 	p, err := c.paging()
 	if err != nil {
 		return err
 	}
-	if c.fresh(c.reference()) {
+	if c.fresh(c.weakTag(tag)) {
 		return nil
 	}
 	var found []*impact.Indicator
@@ -242,6 +264,7 @@ func (s *server) listIndicators(c *call) error {
 		if types != nil && !slices.Contains(types, i.ImpactType) && !slices.ContainsFunc(i.SecondaryTypes, func(t impact.ImpactTypeCode) bool { return slices.Contains(types, t) }) ||
 			kinds != nil && !slices.Contains(kinds, string(i.Kind)) ||
 			sets != nil && !slices.Contains(sets, i.Set) ||
+			asked != nil && !slices.Contains(asked, i.Code) ||
 			!speaksOf(q, string(i.Code), i.Label.FR, i.Label.EN, i.Definition.FR, i.Definition.EN) {
 			continue
 		}

@@ -48,6 +48,7 @@ type call struct {
 	started   time.Time
 	body      []byte
 	bodyRead  bool
+	code      string // of the refusal, for the log
 	err       error  // what went wrong inside, for the log
 	stack     []byte // of a panic
 }
@@ -262,6 +263,9 @@ func (c *call) log() {
 		slog.String("path", c.path), slog.Int("status", c.w.status), slog.Int64("bytes", c.w.bytes),
 		slog.Duration("took", c.s.Now().Sub(c.started)), slog.String("client", c.principal.Client),
 		slog.String("remote", remoteHost(c.r)),
+	}
+	if c.code != "" {
+		attrs = append(attrs, slog.String("code", c.code))
 	}
 	level := slog.LevelInfo
 	if c.err != nil {

@@ -91,7 +91,9 @@ func (c *call) fail(err error) {
 		e = &impact.Error{Kind: e.Kind, Code: codeOfKind(e.Kind), Detail: e.Detail, Hint: e.Hint, Faults: e.Faults, Link: e.Link, Current: e.Current, Err: e}
 		kind = problemKinds[e.Code]
 	}
-	if kind.Status >= 500 {
+	c.code = e.Code
+	// A caller who left is nobody's error.
+	if kind.Status >= 500 && !errors.Is(err, context.Canceled) {
 		c.err = err
 	}
 	h := c.w.Header()

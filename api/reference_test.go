@@ -174,6 +174,13 @@ func TestIndicatorsAreFound(t *testing.T) {
 	if got := ids(t, w.anonymous.get(t, "/v1/indicators?q=DECHETS%20collectes")); !slices.Contains(got, "waste_collected") {
 		t.Errorf("déchets collectés: %v", got)
 	}
+	admin := impact.Principal{Client: "setup", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
+	_, err := w.store.PutQuestionnaire(t.Context(), admin, impact.Questionnaire{Code: "tri-2026", Label: impact.Text{FR: "Tri", EN: "Sorting"}, Indicators: []impact.QuestionnaireItem{{Indicator: "waste_collected", Required: true}}, From: impact.MinDate, To: impact.MaxDate, Review: impact.Manual}, 0)
+	must(t, err)
+	if got := ids(t, w.anonymous.get(t, "/v1/indicators?questionnaire=tri-2026")); !cmp.Equal(got, []string{"waste_collected"}) {
+		t.Errorf("asked by the questionnaire: %v", got)
+	}
+	refused(t, w.anonymous.get(t, "/v1/indicators?questionnaire=nope"), 422, "validation_failed")
 	for _, code := range ids(t, w.anonymous.get(t, "/v1/indicators?kind=ratio,survey_mean&limit=1000")) {
 		a := w.anonymous.get(t, "/v1/indicators/"+code)
 		if k := a.at(t, "/measure_kind"); k != "ratio" && k != "survey_mean" {

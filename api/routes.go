@@ -91,7 +91,7 @@ func Routes() []Route {
 		// Reference
 		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference},
 		{Method: "GET", Path: "/v1/impact-types/:code", handle: (*server).getImpactType, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/indicators", handle: (*server).listIndicators, Access: public, Cache: cacheReference, Params: "impact_type kind set q", Paged: true},
+		{Method: "GET", Path: "/v1/indicators", handle: (*server).listIndicators, Access: public, Cache: cacheReference, Params: "impact_type kind set questionnaire q", Paged: true},
 		{Method: "GET", Path: "/v1/indicators/:code", handle: (*server).getIndicator, Access: public, Cache: cacheReference},
 		{Method: "GET", Path: "/v1/indicators/:code/versions", handle: (*server).listIndicatorVersions, Access: public, Cache: cacheReference},
 		{Method: "GET", Path: "/v1/territories", handle: (*server).listTerritories, Access: public, Cache: cacheReference, Params: "type within vintage bbox contains q geometry", Paged: true, Produces: []Format{FormatJSON, FormatGeoJSON}},

@@ -99,14 +99,6 @@ func (s *server) token(c *call) error {
 	if id == "" || secret == "" {
 		return c.oauthRefusal(basic)
 	}
-	if wait := s.damper.wait(id, remoteHost(c.r)); wait > 0 {
-		h.Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-		return &impact.Error{
-			Code:   "quota_exceeded",
-			Detail: impact.Text{FR: "Trop d'essais refusés pour ce client.", EN: "Too many refused attempts for this client."},
-			Hint:   impact.Text{FR: "Attendez, puis vérifiez le secret.", EN: "Wait, then check the secret."},
-		}
-	}
 	client, err := s.Clients.Client(c.r.Context(), id)
 	if err != nil && impact.KindOf(err) != impact.NotFound {
 		return err
@@ -114,7 +106,14 @@ func (s *server) token(c *call) error {
 	// An unknown client has no hash: the comparison is made all the same, and
 	// the answer does not tell which of the two was wrong.
 	if !auth.CheckSecret(secret, client.SecretHashes) || err != nil || client.Revoked {
-		s.damper.failed(id, remoteHost(c.r))
+		if wait := s.damper.failed(id, remoteHost(c.r)); wait > 0 {
+			h.Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
+			return &impact.Error{
+				Code:   "quota_exceeded",
+				Detail: impact.Text{FR: "Trop d'essais refusés pour ce client.", EN: "Too many refused attempts for this client."},
+				Hint:   impact.Text{FR: "Attendez, puis vérifiez le secret.", EN: "Wait, then check the secret."},
+			}
+		}
 		return c.oauthRefusal(basic)
 	}
 	s.damper.succeeded(id, remoteHost(c.r))
@@ -202,9 +201,11 @@ func (c *call) oauthError(status int, code, description string) error {
 	return nil
 }
 
-// damper slows down whoever tries secrets: after five refusals of one client
-// from one address, each more doubles the wait, up to a minute. Secrets have
-// 256 random bits; this is for the peace of the log, not for safety.
+// damper asks whoever tries secrets to wait: after five refusals of one client
+// from one address, each more doubles the time, up to a minute. The right
+// secret is always taken: behind a proxy everybody has one address, and nobody
+// may shut another out. Secrets have 256 random bits; this is for the peace of
+// the log, not for safety.
 type damper struct {
 	now func() time.Time
 	mu  sync.Mutex
@@ -213,12 +214,12 @@ type damper struct {
 
 type attempts struct {
 	failures int
-	until    time.Time
+	last     time.Time
 }
 
 const (
 	freeAttempts = 5
-	maxWait      = time.Minute
+	longestWait  = time.Minute
 	maxDamped    = 10_000
 )
 
@@ -226,39 +227,32 @@ func newDamper(now func() time.Time) *damper {
 	return &damper{now: now, by: map[string]*attempts{}}
 }
 
-func (d *damper) wait(id, from string) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	a := d.by[id+"|"+from]
-	if a == nil {
-		return 0
-	}
-	return a.until.Sub(d.now())
-}
-
-func (d *damper) failed(id, from string) {
+// failed counts a refusal and gives the time to wait before the next try.
+func (d *damper) failed(id, from string) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
 	if len(d.by) >= maxDamped {
 		for k, a := range d.by {
-			if now.After(a.until) {
+			if now.Sub(a.last) > longestWait {
 				delete(d.by, k)
 			}
 		}
 	}
 	a := d.by[id+"|"+from]
-	if a == nil {
-		if len(d.by) >= maxDamped {
-			return
-		}
+	switch {
+	case a == nil && len(d.by) >= maxDamped:
+		return longestWait
+	case a == nil || now.Sub(a.last) > longestWait:
 		a = &attempts{}
 		d.by[id+"|"+from] = a
 	}
 	a.failures++
-	if over := a.failures - freeAttempts; over >= 0 {
-		a.until = now.Add(min(maxWait, time.Second<<min(over, 10)))
+	a.last = now
+	if over := a.failures - freeAttempts; over > 0 {
+		return min(longestWait, time.Second<<min(over, 10))
 	}
+	return 0
 }
 
 func (d *damper) succeeded(id, from string) {

@@ -90,7 +90,10 @@ func TestTryingSecretsGetsSlower(t *testing.T) {
 	if last.status != 429 || last.at(t, "/error") != "temporarily_unavailable" || last.header.Get("Retry-After") == "" {
 		t.Errorf("%d %v %s", last.status, last.header, last.body)
 	}
-	// Another client is not held up.
+	// Neither the client itself, once it has the right secret, nor another is held up.
+	if a := w.anonymous.post(t, "/oauth/token", grant, basic(w.other.id, w.other.secret)); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 	if a := w.anonymous.post(t, "/oauth/token", grant, basic(w.organisation.id, w.organisation.secret)); a.status != 200 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
