@@ -170,6 +170,16 @@ var vectors = []vector{
 		w.says("A", "headcount", pierreBenite, "2023", "5")
 		w.says("A", "headcount", oullinsPierreBenite, "2024", "18")
 	}, ask("headcount", oullinsPierreBenite, "2023/2024"), "18 A", nil},
+	{"E10 and the same in the vintage before, without its neighbour", func(w *world) {
+		w.says("A", "headcount", oullins, "2023", "12")
+		w.says("A", "headcount", pierreBenite, "2023", "5")
+		w.says("A", "headcount", oullinsPierreBenite, "2024", "18")
+		w.says("A", "headcount", villeurbanne, "2023", "100")
+	}, ask("headcount", metropole, "2023/2024", func(q *Query) { q.Vintage = 2023 }), "118 A", nil},
+	{"E10 two former communes that do not close on the same day", func(w *world) {
+		w.says("A", "headcount", oullins, "2023-Q1", "12")
+		w.says("A", "headcount", pierreBenite, "2023-Q2", "5")
+	}, ask("headcount", oullinsPierreBenite, "2023"), "17 A", nil},
 	{"E10 new commune in an old vintage", func(w *world) { w.says("A", "waste_collected", oullinsPierreBenite, "2024", "17") },
 		ask("waste_collected", oullins, "2024", func(q *Query) { q.Vintage = 2023 }), "null O", wantExcluded(CoarserTerritory, 1)},
 	{"E10 its Métropole does not change", func(w *world) { w.says("A", "waste_collected", oullinsPierreBenite, "2024", "17") },
