@@ -272,7 +272,7 @@ func checkGeometry(polygons orb.MultiPolygon, bbox []float64, typ impact.Territo
 		return faults, false
 	}
 	bound := polygons.Bound()
-	if typ != impact.Country && !(mainlandFrance.Contains(bound.Min) && mainlandFrance.Contains(bound.Max)) {
+	if typ != impact.Country && (!mainlandFrance.Contains(bound.Min) || !mainlandFrance.Contains(bound.Max)) {
 		hint := "are the coordinates longitude and latitude, in degrees?"
 		if swapped := (orb.Bound{Min: orb.Point{bound.Min[1], bound.Min[0]}, Max: orb.Point{bound.Max[1], bound.Max[0]}}); mainlandFrance.Contains(swapped.Min) {
 			hint = "latitude seems to stand before longitude"

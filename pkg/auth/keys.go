@@ -146,7 +146,7 @@ func createKeyFile(path string) (created bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // its other name stays
 	if _, err = f.Write(text); err == nil {
 		err = f.Sync()
 	}
