@@ -1,0 +1,376 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/grandlyon/retombees/api"
+	"github.com/grandlyon/retombees/pkg/auth"
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// attackers, in the order of the columns of the table below. Each tries what
+// belongs to Atelier. "no scope" is a client of Atelier whose token has every
+// scope but those of the route.
+var attackers = []string{"anonymous", "other", "no scope", "buyer", "steward", "administrator"}
+
+// attempt is one request and the status each attacker gets. {atelier},
+// {approved}, {draft}, {submission}, {draft-submission} and {cursor} stand for
+// ids of Atelier that an attacker may have guessed or overheard.
+type attempt struct {
+	path string
+	body any
+	want string
+	h    []header
+}
+
+const (
+	open      = "200 200 200 200 200 200"
+	ownOnly   = "401 200 403 403 200 403"
+	hidden    = "401 404 403 403 200 403"
+	hiddenTo  = "401 404 403 403 404 403" // what stewards do not see either
+	closed    = "401 404 403 403 403 403"
+	adminOnly = "401 403 403 403 403 "
+	figures   = "&indicator=insertion_hours&territory=metropole-200046977&period=2024&release=live"
+)
+
+var (
+	stale  = []header{{"If-Match", `"v99"`}}
+	held   = []header{{"If-None-Match", `"v1", *`}}
+	keyed  = []header{{"Idempotency-Key", "attack"}}
+	posted = object{"indicator": "insertion_hours", "territory": "commune-69266", "period": "2024-Q1", "value": 1}
+)
+
+func of(ref string) object {
+	o := object{"organisation": ref}
+	for k, v := range posted {
+		o[k] = v
+	}
+	return o
+}
+
+// attacks is every route with what is tried on it. A new route must be listed:
+// what it shows to whom is a decision, not an accident.
+var attacks = map[string][]attempt{
+	"GET /v1":                           {{path: "/v1", want: open}},
+	"GET /v1/openapi.json":              {{path: "/v1/openapi.json", want: open}},
+	"GET /v1/openapi.yaml":              {{path: "/v1/openapi.yaml", want: open}},
+	"GET /openapi.json":                 {{path: "/openapi.json", want: open}},
+	"GET /openapi.yaml":                 {{path: "/openapi.yaml", want: open}},
+	"GET /docs":                         {{path: "/docs", want: open}},
+	"GET /v1/docs":                      {{path: "/v1/docs", want: open}},
+	"GET /v1/problems":                  {{path: "/v1/problems", want: open}},
+	"GET /v1/problems/:code":            {{path: "/v1/problems/not_found", want: open}},
+	"GET /v1/changelog":                 {{path: "/v1/changelog", want: open}},
+	"GET /v1/me":                        {{path: "/v1/me", want: "401 200 200 200 200 200"}},
+	"GET /v1/status":                    {{path: "/v1/status", want: open}},
+	"GET /livez":                        {{path: "/livez", want: open}},
+	"GET /readyz":                       {{path: "/readyz", want: open}},
+	"GET /version":                      {{path: "/version", want: open}},
+	"GET /v1/impact-types":              {{path: "/v1/impact-types", want: open}},
+	"GET /v1/impact-types/:code":        {{path: "/v1/impact-types/inclusion", want: open}},
+	"GET /v1/indicators":                {{path: "/v1/indicators", want: open}},
+	"GET /v1/indicators/:code":          {{path: "/v1/indicators/insertion_hours", want: open}},
+	"GET /v1/indicators/:code/versions": {{path: "/v1/indicators/insertion_hours/versions", want: open}},
+	"GET /v1/territories":               {{path: "/v1/territories?q=Lyon", want: open}},
+	"GET /v1/territories/:id":           {{path: "/v1/territories/commune-69266", want: open}},
+	"GET /v1/territories/:id/children":  {{path: "/v1/territories/commune-69123/children", want: open}},
+	"GET /v1/territories/:id/ancestors": {{path: "/v1/territories/commune-69123/ancestors", want: open}},
+	"GET /v1/territories/:id/history":   {{path: "/v1/territories/commune-69123/history", want: open}},
+	"GET /v1/code-lists":                {{path: "/v1/code-lists", want: open}},
+	"GET /v1/code-lists/:id":            {{path: "/v1/code-lists/structure_kind", want: open}},
+	"GET /v1/questionnaires":            {{path: "/v1/questionnaires", want: open}},
+	"GET /v1/questionnaires/:code":      {{path: "/v1/questionnaires/asked", want: open}},
+	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: adminOnly + "409"}},
+	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: adminOnly + "412"}},
+
+	"GET /v1/organisations": {
+		{path: "/v1/organisations", want: "401 200 403 403 200 200"},
+		{path: "/v1/organisations?siren=732829320", want: "401 200 403 403 200 200"},
+		{path: "/v1/organisations?q=Atelier&updated_since=2000-01-01T00:00:00Z", want: "401 200 403 403 200 200"},
+		{path: "/v1/organisations?external_id=canary-crm:canary-org", want: "401 200 403 403 200 200"},
+	},
+	"POST /v1/organisations": {
+		{path: "/v1/organisations", body: object{"name": "X", "siren": "732829320", "organisation_class": "association", "structure_kind": "XX"}, want: "401 422 403 403 403 422"},
+		{path: "/v1/organisations", body: object{"name": "X", "siret": "73282932000074", "organisation_class": "association", "structure_kind": "ACI"}, want: "401 403 403 403 403 409"},
+	},
+	"GET /v1/organisations/:id": {
+		{path: "/v1/organisations/{atelier}", want: "401 404 403 403 200 200"},
+		{path: "/v1/organisations/{atelier}", h: held, want: "401 404 403 403 304 304"},
+		{path: "/v1/organisations/siren:732829320", want: "401 404 403 403 200 200"},
+		{path: "/v1/organisations/siret%3A73282932000074", want: "401 404 403 403 200 200"},
+		{path: "/v1/organisations/ext:canary-crm:canary-org", want: "401 404 403 403 200 200"},
+	},
+	"PATCH /v1/organisations/:id": {
+		{path: "/v1/organisations/{atelier}", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412"},
+		{path: "/v1/organisations/siren:732829320", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412"},
+	},
+
+	"GET /v1/observations": {
+		{path: "/v1/observations", want: ownOnly},
+		{path: "/v1/observations?include_deleted=true&updated_since=2000-01-01T00:00:00Z", want: ownOnly},
+		{path: "/v1/observations?organisation={atelier}", want: "401 422 403 403 200 403"},
+		{path: "/v1/observations?organisation=siren:732829320", want: "401 422 403 403 200 403"},
+		{path: "/v1/observations?submission={submission}", want: ownOnly},
+		{path: "/v1/observations?limit=1&cursor={cursor}", want: ownOnly},
+	},
+	"POST /v1/observations": {
+		{path: "/v1/observations", body: of("{atelier}"), want: "401 422 403 403 403 403"},
+		{path: "/v1/observations", body: of("siren:732829320"), want: "401 422 403 403 403 403"},
+		{path: "/v1/observations", body: of("ext:canary-crm:canary-org"), want: "401 422 403 403 403 403"},
+		{path: "/v1/observations", body: object{"observations": []any{of("{atelier}"), of("siret:73282932000074")}}, want: "401 200 403 403 403 403"},
+	},
+	"GET /v1/observations/:id": {
+		{path: "/v1/observations/{approved}", want: "401 404 403 404 200 403"},
+		{path: "/v1/observations/{approved}", h: held, want: "401 404 403 404 304 403"},
+		{path: "/v1/observations/{draft}", want: "401 404 403 404 404 403"},
+	},
+	"PATCH /v1/observations/:id": {
+		{path: "/v1/observations/{approved}", body: object{"value": 1}, h: stale, want: closed},
+		{path: "/v1/observations/{draft}", body: object{"value": 1}, h: stale, want: closed},
+	},
+	"DELETE /v1/observations/:id": {
+		{path: "/v1/observations/{approved}", h: stale, want: closed},
+		{path: "/v1/observations/{draft}", h: stale, want: closed},
+	},
+	"GET /v1/observations/:id/history": {
+		{path: "/v1/observations/{approved}/history", want: "401 404 403 404 200 403"},
+		{path: "/v1/observations/{draft}/history", want: "401 404 403 404 404 403"},
+	},
+
+	"GET /v1/submissions": {
+		{path: "/v1/submissions", want: ownOnly},
+		{path: "/v1/submissions?organisation={atelier}", want: "401 422 403 403 200 403"},
+	},
+	"POST /v1/submissions": {{path: "/v1/submissions", body: object{"organisation": "{atelier}", "period": "2024", "observations": []any{posted}}, h: keyed, want: "401 422 403 403 403 403"}},
+	"GET /v1/submissions/:id": {
+		{path: "/v1/submissions/{submission}", want: hidden},
+		{path: "/v1/submissions/{submission}", h: held, want: "401 404 403 403 304 403"},
+		{path: "/v1/submissions/{draft-submission}", want: hiddenTo},
+	},
+	"GET /v1/submissions/:id/completeness": {
+		{path: "/v1/submissions/{submission}/completeness", want: hidden},
+		{path: "/v1/submissions/{draft-submission}/completeness", want: hiddenTo},
+	},
+	"PATCH /v1/submissions/:id":        {{path: "/v1/submissions/{draft-submission}", body: object{"source": "x"}, h: stale, want: closed}},
+	"DELETE /v1/submissions/:id":       {{path: "/v1/submissions/{draft-submission}", h: stale, want: closed}},
+	"POST /v1/submissions/:id/submit":  {{path: "/v1/submissions/{draft-submission}/submit", want: closed}},
+	"POST /v1/submissions/:id/reopen":  {{path: "/v1/submissions/{submission}/reopen", want: closed}},
+	"POST /v1/submissions/:id/approve": {{path: "/v1/submissions/{submission}/approve", want: "401 403 403 403 409 403"}, {path: "/v1/submissions/{draft-submission}/approve", want: "401 403 403 403 404 403"}},
+	"POST /v1/submissions/:id/return":  {{path: "/v1/submissions/{draft-submission}/return", body: object{"reason": "x"}, want: "401 403 403 403 404 403"}},
+
+	"GET /v1/aggregates": {
+		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403"},
+		{path: "/v1/aggregates?organisation=siren:732829320" + figures, want: "401 403 403 403 200 403"},
+		{path: "/v1/aggregates?group_by=organisation,period" + figures, want: "401 403 403 403 200 403"},
+	},
+	"POST /v1/aggregates/query":       {{path: "/v1/aggregates/query", body: object{"organisation": "{atelier}", "indicator": []string{"insertion_hours"}, "territory": object{"in": []string{"metropole-200046977"}}, "period": object{"in": []string{"2024"}}, "release": "live"}, want: "401 403 403 403 200 403"}},
+	"GET /v1/aggregates/availability": {{path: "/v1/aggregates/availability?organisation={atelier}" + figures, want: "401 403 403 403 200 403"}},
+	"GET /v1/aggregates/explain":      {{path: "/v1/aggregates/explain?organisation={atelier}" + figures, want: "401 403 403 403 200 403"}},
+	"GET /v1/aggregates/estimate":     {{path: "/v1/aggregates/estimate?organisation={atelier}" + figures, want: "401 403 403 403 200 403"}},
+}
+
+// without are routes that take no token: the assets of the documentation, and
+// the one where tokens are asked for, which TestTokenRefusalsFollowOAuth holds.
+var without = []string{"POST /oauth/token", "GET /docs/:file", "GET /docs/swagger-ui/:file"}
+
+func TestAttackers(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		served := []string{}
+		for _, r := range api.Routes() {
+			name := r.Method + " " + r.Path
+			served = append(served, name)
+			if attacks[name] == nil && !slices.Contains(without, name) {
+				t.Errorf("%s is not in the table of attacks: say what each kind of caller gets", name)
+			}
+		}
+		for name := range attacks {
+			if !slices.Contains(served, name) {
+				t.Errorf("%s is in the table of attacks and is no route", name)
+			}
+		}
+
+		secrets := w.plant(t)
+		for _, r := range api.Routes() {
+			for _, a := range attacks[r.Method+" "+r.Path] {
+				a := secrets.fill(t, a)
+				want := strings.Fields(a.want)
+				if len(want) != len(attackers) {
+					t.Fatalf("%s: %d statuses for %d attackers", a.path, len(want), len(attackers))
+				}
+				for i, kind := range attackers {
+					got := w.attacker(t, kind, r).do(t, r.Method, a.path, a.body, a.h...)
+					if fmt.Sprint(got.status) != want[i] {
+						t.Errorf("%s %s by %s: %d, want %s: %.400s", r.Method, a.path, kind, got.status, want[i], got.body)
+					}
+					secrets.leak(t, kind, r.Method, a, got)
+					if r.Method == http.MethodGet && got.status >= 400 {
+						head := w.attacker(t, kind, r).do(t, http.MethodHead, a.path, nil, a.h...)
+						if head.status != got.status {
+							t.Errorf("HEAD %s by %s: %d, and GET %d", a.path, kind, head.status, got.status)
+						}
+					}
+				}
+				for kind, token := range w.forged(t) {
+					got := w.anonymous.with(token).do(t, r.Method, a.path, a.body, a.h...)
+					refused(t, got, http.StatusUnauthorized, "invalid_token")
+					secrets.leak(t, kind, r.Method, a, got)
+				}
+			}
+		}
+		// Nothing was changed by any of them.
+		after := w.organisation.get(t, "/v1/observations?include_deleted=true")
+		if string(after.body) != string(secrets.before) {
+			t.Errorf("an attacker changed something:\n%s\n%s", secrets.before, after.body)
+		}
+		if a := w.organisation.get(t, "/v1/organisations/"+string(w.atelier.ID)); a.at(t, "/name") != w.atelier.Name {
+			t.Errorf("an attacker changed something: %s", a.body)
+		}
+	})
+}
+
+func (w *world) attacker(t *testing.T, kind string, r api.Route) *caller {
+	t.Helper()
+	switch kind {
+	case "anonymous":
+		return w.anonymous
+	case "other":
+		return w.other
+	case "buyer":
+		return w.buyer
+	case "steward":
+		return w.steward
+	case "administrator":
+		return w.administrator
+	}
+	all := impact.AllowedScopes(impact.RoleOrganisation)
+	left := slices.DeleteFunc(slices.Clone(all), func(s impact.Scope) bool { return slices.Contains(r.Access.Scopes, s) })
+	token, _, err := w.issuer.Issue(impact.Client{ID: w.organisation.id, Role: impact.RoleOrganisation, Organisation: w.atelier.ID, Scopes: all}, left)
+	must(t, err)
+	return w.anonymous.with(token)
+}
+
+// forged are tokens that claim to be a steward and do not hold.
+func (w *world) forged(t *testing.T) map[string]string {
+	t.Helper()
+	issue := func(audience string, at func() time.Time, keys auth.KeySet) string {
+		i, err := auth.NewIssuer(auth.Config{Issuer: publicURL, Audience: audience, Keys: keys, Now: at})
+		must(t, err)
+		token, _, err := i.Issue(impact.Client{ID: w.steward.id, Role: impact.RoleSteward, Scopes: impact.AllowedScopes(impact.RoleSteward)}, nil)
+		must(t, err)
+		return token
+	}
+	key, err := auth.GenerateKey()
+	must(t, err)
+	stranger, err := auth.NewKeySet(key)
+	must(t, err)
+	claims := strings.Split(issue(publicURL, now, w.keys), ".")[1]
+	return map[string]string{
+		"expired":        issue(publicURL, func() time.Time { return now().Add(-time.Hour) }, w.keys),
+		"wrong audience": issue("https://elsewhere.example", now, w.keys),
+		"forged":         issue(publicURL, now, stranger),
+		"alg none":       "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0." + claims + ".",
+	}
+}
+
+// secrets are what Atelier entrusted to the register.
+type secrets struct {
+	ids    map[string]string
+	before []byte // what Atelier sees of its observations
+	// facts are private to Atelier and stewards, drafts to Atelier alone,
+	// identity to all but other organisations and buyers.
+	facts, drafts, identity []string
+}
+
+func (w *world) plant(t *testing.T) *secrets {
+	t.Helper()
+	x := w.organisation
+	tag := x.get(t, "/v1/organisations/"+string(w.atelier.ID)).header.Get("ETag")
+	a := x.do(t, "PATCH", "/v1/organisations/"+string(w.atelier.ID), object{"siret": "73282932000074", "external_ids": []any{object{"source": "canary-crm", "id": "canary-org"}}}, header{"If-Match", tag})
+	if a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	w.questionnaire(t, "asked", "manual", "insertion_hours")
+	opened, submission := x.open(t, object{"period": "2024", "source": "canary-source", "observations": []any{
+		hours(object{"period": "2024-Q1", "value": json.Number("123457.25"), "note": "canary-note", "external_id": "canary-approved"}),
+		hours(object{"period": "2024-Q2", "value": json.Number("123458.25")}),
+	}})
+	approved := x.get(t, "/v1/observations?period=2024-Q1").at(t, "/data/0/id").(string)
+	cursor := x.get(t, "/v1/observations?limit=1").at(t, "/links/next").(string)
+	for _, step := range []struct {
+		who    *caller
+		action string
+	}{{x, "submit"}, {w.steward, "approve"}} {
+		if a := step.who.post(t, submission+"/"+step.action, nil); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	draft := x.post(t, "/v1/observations", hours(object{"period": "2023-Q1", "value": json.Number("765431.75"), "note": "canary-draft"}))
+	if draft.status != http.StatusCreated {
+		t.Fatalf("%d %s", draft.status, draft.body)
+	}
+	_, cursor, _ = strings.Cut(cursor, "cursor=")
+	s := &secrets{
+		ids: map[string]string{"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string),
+			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor},
+		before: x.get(t, "/v1/observations?include_deleted=true").body,
+		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source"},
+		drafts: []string{"765431.75", "canary-draft"},
+	}
+	for _, planted := range []string{"123457.25", "123458.25", "canary-note", "canary-approved", "765431.75", "canary-draft"} {
+		if !strings.Contains(string(s.before), planted) {
+			t.Fatalf("%s was not planted, so nobody could find it: %s", planted, s.before)
+		}
+	}
+	s.identity = []string{w.atelier.Name, "732829320", "canary-crm", "canary-org", string(w.atelier.ID), w.organisation.id}
+	s.facts = append(s.facts, s.ids["{approved}"], s.ids["{submission}"])
+	s.drafts = append(s.drafts, s.ids["{draft}"], s.ids["{draft-submission}"])
+	return s
+}
+
+// fill puts ids in their places.
+func (s *secrets) fill(t *testing.T, a attempt) attempt {
+	t.Helper()
+	for mark, id := range s.ids {
+		a.path = strings.ReplaceAll(a.path, mark, id)
+	}
+	if a.body != nil {
+		b, err := json.Marshal(a.body)
+		must(t, err)
+		text := string(b)
+		for mark, id := range s.ids {
+			text = strings.ReplaceAll(text, mark, id)
+		}
+		a.body = text
+	}
+	return a
+}
+
+// leak looks for what the attacker may not know in the whole of an answer, but
+// for what it said itself.
+func (s *secrets) leak(t *testing.T, kind, method string, a attempt, got answer) {
+	t.Helper()
+	var forbidden []string
+	switch kind {
+	case "no scope":
+		return // it is Atelier: the statuses say what matters
+	case "steward":
+		forbidden = s.drafts
+	case "administrator":
+		forbidden = slices.Concat(s.facts, s.drafts)
+	default:
+		forbidden = slices.Concat(s.facts, s.drafts, s.identity)
+	}
+	said := fmt.Sprint(a.path, a.body)
+	all := string(got.body) + fmt.Sprint(got.header)
+	for _, secret := range forbidden {
+		if !strings.Contains(said, secret) && strings.Contains(all, secret) {
+			t.Errorf("%s %s by %s tells %q: %.600s", method, a.path, kind, secret, got.body)
+		}
+	}
+}
