@@ -14,7 +14,7 @@ import (
 
 // databaseFlags are those of every command that opens the database.
 type databaseFlags struct {
-	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:retombees.db" placeholder:"URL" help:"Where the data are: sqlite:PATH (one file, made when absent) or postgres://user:password@host/database. Default: sqlite:retombees.db"`
+	DatabaseURL string `env:"DATABASE_URL" default:"sqlite:retombees.db" placeholder:"URL" help:"Where the data are: sqlite:PATH (one file, made when absent) or postgres://user:password@host/database. Default: sqlite:retombees.db."`
 }
 
 // open opens the database, migrates it and loads the reference data of this

@@ -22,7 +22,7 @@ import (
 type serveCmd struct {
 	databaseFlags
 	keyFlags
-	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on."`
+	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Default: 127.0.0.1:8080."`
 	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
 	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
 	Follow          time.Duration `env:"RETOMBEES_FOLLOW" default:"100ms" help:"How often to look for what other replicas wrote."`
