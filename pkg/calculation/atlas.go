@@ -85,6 +85,7 @@ type region struct {
 	shares []share
 	above  []int32
 	slots  []int32 // of the vintage, for rosters
+	split  bool    // one of shares is not whole
 }
 
 func (a *atlas) region(slot int32) *region {
@@ -122,6 +123,7 @@ func (a *atlas) merge(slots ...int32) *region {
 	inside := make(map[int32]bool, len(r.shares))
 	for _, s := range r.shares {
 		inside[s.stored] = true
+		r.split = r.split || s.num != int64(impact.One)
 	}
 	for i, places := range a.places {
 		if inside[int32(i)] {

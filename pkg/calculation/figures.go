@@ -133,6 +133,14 @@ func (p *plan) indicator(out []Figure, index, line int32, r, b int, excluded *[w
 		w.leaves = append(w.leaves, nil)
 		w.sums = append(w.sums, total{})
 	}
+	if simple && p.q.Qualifiers == "" {
+		if f, done, shown, err := p.direct(ind, line, inputs, r, b, excluded); done || err != nil {
+			if shown {
+				out = append(out, f)
+			}
+			return out, err
+		}
+	}
 	coarse, any := 0, false
 	for i, leaf := range inputs {
 		var n int
@@ -282,14 +290,30 @@ func qualifiers(a *attr, names []string) string {
 	return b.String()
 }
 
+// tally is what the inputs of a figure tell beside their values.
+type tally struct {
+	worst   impact.Status
+	missing byte   // statuses without number, see lack
+	method  string // methodology version last met
+	broken  bool   // two of them
+	some    bool   // something counts, or says why it has no number
+	out     [whys]int
+}
+
+func (t *tally) counted(a *attr, single bool) {
+	t.some = true
+	t.worst = worse(t.worst, a.status)
+	if a.method != "" && t.method != a.method && single {
+		t.broken = t.broken || t.method != ""
+		t.method = a.method
+	}
+}
+
 // figure makes one figure from settled entries; false when there is nothing to
 // show: no value, no answer without number, and no row asked for.
 func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group, r, b, coarse int, excluded *[whys]int) (Figure, bool, error) {
 	w := p.work
-	f := Figure{
-		Indicator: ind.Code, ImpactType: ind.ImpactType, Kind: ind.Kind, Territory: p.keys[r], Vintage: p.q.Vintage,
-		Period: p.buckets[b].label, Codes: g.codes, Qualifiers: g.quals, MethodologyVersion: ind.MethodologyVersion,
-	}
+	f := p.blank(ind, g, r, b)
 	if p.q.Qualifiers != "" && g.quals != p.q.Qualifiers {
 		return f, false, nil
 	}
@@ -306,62 +330,137 @@ func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group
 
 	w.counted.reset(len(p.f.units))
 	w.reported.reset(len(p.f.units))
-	var out [whys]int
-	out[coarser] = coarse
-	worst, missing, method, broken := impact.Status(0), byte(0), "", false
-	some := false
+	var t tally
+	single := len(inputs) == 1
 	for i := range g.sets {
 		for j := range g.sets[i] {
 			e := &g.sets[i][j]
 			a := &p.f.attrs[e.attr]
 			if e.why == counts {
-				some = true
+				t.counted(a, single)
 				w.counted.add(p.f.unitOf[e.member])
 				if !e.twin {
 					f.Observations++
 				}
-				worst = worse(worst, a.status)
 				if e.split || e.prorated {
-					worst = worse(worst, impact.Estimated)
-				}
-				if a.method != "" && method != a.method && len(inputs) == 1 {
-					broken = broken || method != ""
-					method = a.method
+					t.worst = worse(t.worst, impact.Estimated)
 				}
 			} else {
 				if !e.twin {
-					out[e.why]++
+					t.out[e.why]++
 				}
 				if e.why == withoutNumber {
-					some = true
-					missing = lack(missing, a.status)
+					t.some = true
+					t.missing = lack(t.missing, a.status)
 				}
-				some = some || e.why == noPair
+				t.some = t.some || e.why == noPair
 			}
-			if e.answered(a) && len(inputs) == 1 {
+			if single && e.answered(a) {
 				w.reported.add(p.f.unitOf[e.member])
 			}
 		}
 	}
-	for i := notApproved; i < partOfWhole; i++ {
-		excluded[i] += out[i]
-	}
-	if coarse > 0 {
-		excluded[coarser] -= coarse // the caller counted it
-	}
-	if !some && (!p.q.IncludeEmpty || len(p.q.Cuts) > 0) {
-		return f, false, nil
-	}
-	f.Excluded = exclusions(&out)
 	f.Organisations = w.counted.n
-	if broken {
-		f.note(MethodBreak)
-		worst = worse(worst, impact.Break)
+	return f, p.finish(&m, &t, line, g, r, b, coarse, excluded), nil
+}
+
+// finish settles exclusions, status, notes and coverage of a figure that has
+// its value; false when it is not shown.
+func (p *plan) finish(m *maker, t *tally, line int32, g group, r, b, coarse int, excluded *[whys]int) bool {
+	for i := notApproved; i < partOfWhole; i++ {
+		excluded[i] += t.out[i]
 	}
-	m.notes(worst, missing, &out)
-	p.coverage(&f, line, inputs, g, r, b)
-	f.Additive = additive(ind) && f.Value != nil
-	return f, true, nil
+	if !t.some && (!p.q.IncludeEmpty || len(p.q.Cuts) > 0) {
+		return false
+	}
+	t.out[coarser] += coarse // the caller told the query of them
+	m.f.Excluded = exclusions(&t.out)
+	if t.broken {
+		m.f.note(MethodBreak)
+		t.worst = worse(t.worst, impact.Break)
+	}
+	m.notes(t.worst, t.missing, &t.out)
+	p.coverage(m.f, line, m.inputs, g, r, b)
+	m.f.Additive = additive(m.ind) && m.f.Value != nil
+	return true
+}
+
+// direct makes the figure of a flow without setting entries apart, when every
+// contribution met counts for just its value: no cut, no share, no overlap.
+// done is false at the first that does not.
+func (p *plan) direct(ind *impact.Indicator, line int32, inputs []int32, r, b int, excluded *[whys]int) (f Figure, done, shown bool, err error) {
+	bucket, region, ln, w := &p.buckets[b], p.regions[r], &p.f.lines[line], p.work
+	if p.q.Prorata || len(bucket.parts) != 1 || region.split || ln.blocks == nil ||
+		ind.Kind != impact.Flow && ind.Kind != impact.SignedFlow || len(ind.NotAdditiveOver) > 0 {
+		return f, false, false, nil
+	}
+	days := bucket.parts[0]
+	attrs, units, nested := p.f.attrs, p.f.unitOf, p.f.nested
+	w.reported.reset(len(p.f.units))
+	var t tally
+	var sum int64
+	last, observations := int32(-1), 0
+	for _, s := range region.shares {
+		blk := ln.blocks[s.stored]
+		if blk == nil {
+			continue
+		}
+		for i := blk.first(days); i < len(blk.periods) && blk.periods[i].Start <= days.End; i++ {
+			if blk.periods[i].End < days.Start {
+				continue
+			}
+			inside := days.Contains(blk.periods[i])
+			for _, row := range blk.rows[blk.start(i):blk.ends[i]] {
+				a := &attrs[row.attr]
+				if !a.plain || a.share != int64(impact.One) || a.states&p.state == 0 || nested[row.member] {
+					return f, false, false, nil
+				}
+				if !inside {
+					t.out[straddles]++
+					continue
+				}
+				next := sum + row.value
+				if (sum^next)&(row.value^next) < 0 {
+					return f, false, false, nil // beyond int64: the wide sum says so
+				}
+				sum = next
+				observations++
+				w.reported.add(units[row.member])
+				if row.attr != last {
+					last = row.attr
+					t.counted(a, true)
+				}
+			}
+		}
+	}
+	coarse := 0
+	for _, slot := range region.above {
+		if blk := ln.blocks[slot]; blk != nil {
+			coarse += p.coarse(line, slot, blk, bucket)
+		}
+	}
+	excluded[coarser] += coarse
+	f = p.blank(ind, group{}, r, b)
+	f.Observations, f.Organisations = observations, w.reported.n
+	m := maker{p: p, ind: ind, inputs: inputs, f: &f}
+	if observations > 0 {
+		w.sums[0].reset()
+		if err = w.sums[0].add(product(sum, 1), 1); err == nil {
+			err = m.value(&w.sums[0])
+		}
+		if err != nil {
+			return f, true, false, err
+		}
+	}
+	shown = p.finish(&m, &t, line, group{}, r, b, coarse, excluded)
+	return f, true, shown, nil
+}
+
+func (p *plan) blank(ind *impact.Indicator, g group, r, b int) Figure {
+	return Figure{
+		Indicator: ind.Code, ImpactType: ind.ImpactType, Kind: ind.Kind, Territory: p.keys[r], Vintage: p.q.Vintage,
+		Period: p.buckets[b].label, Codes: g.codes, Qualifiers: g.quals, MethodologyVersion: ind.MethodologyVersion,
+	}
 }
 
 func additive(ind *impact.Indicator) bool {
@@ -496,7 +595,7 @@ func (p *plan) reportersOfQuotient(g group) {
 // the period and the state counts, parts of cells included.
 func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]int) []Figure {
 	w := p.work
-	type tally struct {
+	type counts struct {
 		codes        []string
 		units        map[int32]bool
 		observations int
@@ -522,7 +621,7 @@ func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]i
 		}
 		return append(out, f)
 	}
-	tallies := map[string]*tally{}
+	tallies := map[string]*counts{}
 	buf := make([]string, len(p.q.Cuts))
 	for _, line := range t.lines {
 		w.entries, _ = p.collect(w.entries[:0], line, p.regions[r], &p.buckets[b], false)
@@ -535,7 +634,7 @@ func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]i
 			k := strings.Join(codes, "\x00")
 			c := tallies[k]
 			if c == nil {
-				c = &tally{codes: slices.Clone(codes), units: map[int32]bool{}}
+				c = &counts{codes: slices.Clone(codes), units: map[int32]bool{}}
 				tallies[k] = c
 			}
 			switch e.why {

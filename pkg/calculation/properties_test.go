@@ -94,6 +94,26 @@ func TestOrderChangesNothing(t *testing.T) {
 	})
 }
 
+// The short way of plain flows gives what the long way gives: a filter that
+// keeps everything forces the long one.
+func TestDirectIsGeneral(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		w := drawWorld(r, t)
+		if rapid.Bool().Draw(r, "approved only") {
+			for i := range w.cells {
+				w.cells[i].State, w.cells[i].Approved = impact.Approved, nil
+			}
+		}
+		c := w.cube()
+		q := everything(w.cat, rapid.SampledFrom([]impact.Vintage{2023, 2024}).Draw(r, "vintage"))
+		short := dumpFigures(r, c, q)
+		q.Filters = []Filter{{ByOrganisationClass, []string{"association", "company"}}}
+		if long := dumpFigures(r, c, q); short != long {
+			r.Fatalf("short\n%s\n--- long\n%s", short, long)
+		}
+	})
+}
+
 // A correction is a recomputation from scratch: whatever the changes applied,
 // the cube is the one that a fresh load of their outcome makes.
 func TestApplyIsLoad(t *testing.T) {

@@ -281,8 +281,9 @@ type Input struct {
 	Value     *impact.Quantity // six decimals
 }
 
-// Contributor is one observation in one input. Value is what was stated,
-// Counted = Value × Weight what it adds.
+// Contributor is one observation in one input. Value is what was stated (of a
+// network that covers members, the remainder), Counted = Value × Weight what
+// it adds.
 type Contributor struct {
 	Organisation impact.OrganisationID
 	Indicator    impact.IndicatorCode
