@@ -569,14 +569,25 @@ func (p *plan) matches(member int32, codes []string) bool {
 // counts, or when it answered every part, be it "not applicable".
 func (p *plan) reportersOfQuotient(g group) {
 	w := p.work
-	answers := map[int32]uint64{}
-	blank := map[int32]bool{}
+	blanks := false
 	for i := range g.sets {
 		for j := range g.sets[i] {
 			e := &g.sets[i][j]
 			if e.why == counts {
 				w.reported.add(p.f.unitOf[e.member])
-			} else if e.answered(&p.f.attrs[e.attr]) {
+			}
+			blanks = blanks || e.why == withoutNumber
+		}
+	}
+	if !blanks {
+		return
+	}
+	answers := map[int32]uint64{}
+	blank := map[int32]bool{}
+	for i := range g.sets {
+		for j := range g.sets[i] {
+			e := &g.sets[i][j]
+			if e.answered(&p.f.attrs[e.attr]) {
 				answers[e.member] |= 1 << i
 				blank[e.member] = blank[e.member] || e.why == withoutNumber
 			}

@@ -48,6 +48,10 @@ func (m *maker) pair(own [][]entry) error {
 	if aligned(own) {
 		return m.aligned(own)
 	}
+	if slices.ContainsFunc(own, func(es []entry) bool { return len(es) == 0 }) {
+		m.unpaired(own)
+		return nil
+	}
 	complete := false
 	tried := map[int32]bool{}
 	for i := range own {
@@ -83,6 +87,12 @@ func (m *maker) pair(own [][]entry) error {
 			}
 		}
 	}
+	m.unpaired(own)
+	return nil
+}
+
+// unpaired sets aside what no pair took.
+func (m *maker) unpaired(own [][]entry) {
 	done := m.p.work.paired
 	for i := range own {
 		for j := range own[i] {
@@ -92,7 +102,6 @@ func (m *maker) pair(own [][]entry) error {
 		}
 	}
 	clear(done)
-	return nil
 }
 
 // aligned tells that every component has a number for the same place and the
