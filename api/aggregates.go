@@ -185,7 +185,23 @@ type Excluded struct {
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
 //	@Param			organisation		query	string		false	"One organisation: its id or `siret:…`; required of an organisation, which names itself"
 //	@Param			qualifiers			query	string		false	"What the values of a figure share, where the indicator keeps them apart"	example(local_scope=metropole)
-//	@Param			disaggregation.sex	query	[]string	false	"One part of the values: any dimension in place of sex: `disaggregation.sex=F`"	collectionFormat(csv)
+//	@Param			disaggregation.age_band	query	[]string	false	"Parts of the values: age band"	collectionFormat(csv)
+//	@Param			disaggregation.agec_category	query	[]string	false	"Parts of the values: AGEC product family"	collectionFormat(csv)
+//	@Param			disaggregation.award_role	query	[]string	false	"Parts of the values: role in the award"	collectionFormat(csv)
+//	@Param			disaggregation.axis	query	[]string	false	"Parts of the values: axis of the Métropole's tool"	collectionFormat(csv)
+//	@Param			disaggregation.channel	query	[]string	false	"Parts of the values: channel of the consultation"	collectionFormat(csv)
+//	@Param			disaggregation.contribution_status	query	[]string	false	"Parts of the values: state of the contribution"	collectionFormat(csv)
+//	@Param			disaggregation.education_level	query	[]string	false	"Parts of the values: education level"	collectionFormat(csv)
+//	@Param			disaggregation.entry_status	query	[]string	false	"Parts of the values: status at entry"	collectionFormat(csv)
+//	@Param			disaggregation.ewc_chapter	query	[]string	false	"Parts of the values: chapter of the European waste list"	collectionFormat(csv)
+//	@Param			disaggregation.ghg_category	query	[]string	false	"Parts of the values: scope 3 category"	collectionFormat(csv)
+//	@Param			disaggregation.hazardous	query	[]string	false	"Parts of the values: hazardousness"	collectionFormat(csv)
+//	@Param			disaggregation.legal_basis	query	[]string	false	"Parts of the values: legal basis"	collectionFormat(csv)
+//	@Param			disaggregation.medium	query	[]string	false	"Parts of the values: receiving medium"	collectionFormat(csv)
+//	@Param			disaggregation.qpv_resident	query	[]string	false	"Parts of the values: resident of a priority neighbourhood"	collectionFormat(csv)
+//	@Param			disaggregation.reserved_basis	query	[]string	false	"Parts of the values: basis of the reservation"	collectionFormat(csv)
+//	@Param			disaggregation.reuse_status	query	[]string	false	"Parts of the values: reuse status"	collectionFormat(csv)
+//	@Param			disaggregation.sex	query	[]string	false	"Parts of the values: sex"	collectionFormat(csv)
 //	@Param			measures			query	[]string	false	"What a row carries: value, numerator, denominator, n_organisations, n_observations, coverage, share_of_total, change_previous"	collectionFormat(csv)	default(value,n_organisations,coverage)
 //	@Param			value				query	[]string	false	"Condition on the result: `ge:100`"	collectionFormat(csv)
 //	@Param			numerator			query	[]string	false	"Condition on the result"	collectionFormat(csv)
@@ -257,23 +273,39 @@ type AggregateRequest struct {
 	OrganisationClass []string            `json:"organisation_class,omitempty"`
 	StructureKind     []string            `json:"structure_kind,omitempty"`
 	SizeClass         []string            `json:"size_class,omitempty"`
-	// Any dimension in place of sex.
-	Disaggregation []string          `json:"disaggregation.sex,omitempty" example:"F"`
-	Organisation   string            `json:"organisation,omitempty"`
-	Qualifiers     string            `json:"qualifiers,omitempty" example:"local_scope=metropole"`
-	Measures       []string          `json:"measures,omitempty" example:"value,coverage"`
-	Filters        []AggregateFilter `json:"filters,omitempty"`
-	OrderBy        []string          `json:"order_by,omitempty" example:"-value"`
-	Totals         string            `json:"totals,omitempty" enums:"territory"`
-	Release        string            `json:"release,omitempty" example:"live"`
-	Vintage        int               `json:"vintage,omitempty" example:"2026"`
-	State          string            `json:"state,omitempty" enums:"approved,submitted,draft"`
-	IncludeEmpty   bool              `json:"include_empty,omitempty"`
-	Labels         string            `json:"labels,omitempty" enums:"none,fr,en,both"`
-	AllowBounds    bool              `json:"allow_bounds,omitempty"`
-	Split          string            `json:"split,omitempty" enums:"prorata_days"`
-	Limit          int               `json:"limit,omitempty" minimum:"1" maximum:"10000"`
-	Cursor         string            `json:"cursor,omitempty"`
+	// Parts of the values, along one disaggregation each.
+	ByAgeBand            []string          `json:"disaggregation.age_band,omitempty"`
+	ByAgecCategory       []string          `json:"disaggregation.agec_category,omitempty"`
+	ByAwardRole          []string          `json:"disaggregation.award_role,omitempty"`
+	ByAxis               []string          `json:"disaggregation.axis,omitempty"`
+	ByChannel            []string          `json:"disaggregation.channel,omitempty"`
+	ByContributionStatus []string          `json:"disaggregation.contribution_status,omitempty"`
+	ByEducationLevel     []string          `json:"disaggregation.education_level,omitempty"`
+	ByEntryStatus        []string          `json:"disaggregation.entry_status,omitempty"`
+	ByEwcChapter         []string          `json:"disaggregation.ewc_chapter,omitempty"`
+	ByGhgCategory        []string          `json:"disaggregation.ghg_category,omitempty"`
+	ByHazardous          []string          `json:"disaggregation.hazardous,omitempty"`
+	ByLegalBasis         []string          `json:"disaggregation.legal_basis,omitempty"`
+	ByMedium             []string          `json:"disaggregation.medium,omitempty"`
+	ByQpvResident        []string          `json:"disaggregation.qpv_resident,omitempty"`
+	ByReservedBasis      []string          `json:"disaggregation.reserved_basis,omitempty"`
+	ByReuseStatus        []string          `json:"disaggregation.reuse_status,omitempty"`
+	BySex                []string          `json:"disaggregation.sex,omitempty"`
+	Organisation         string            `json:"organisation,omitempty"`
+	Qualifiers           string            `json:"qualifiers,omitempty" example:"local_scope=metropole"`
+	Measures             []string          `json:"measures,omitempty" example:"value,coverage"`
+	Filters              []AggregateFilter `json:"filters,omitempty"`
+	OrderBy              []string          `json:"order_by,omitempty" example:"-value"`
+	Totals               string            `json:"totals,omitempty" enums:"territory"`
+	Release              string            `json:"release,omitempty" example:"live"`
+	Vintage              int               `json:"vintage,omitempty" example:"2026"`
+	State                string            `json:"state,omitempty" enums:"approved,submitted,draft"`
+	IncludeEmpty         bool              `json:"include_empty,omitempty"`
+	Labels               string            `json:"labels,omitempty" enums:"none,fr,en,both"`
+	AllowBounds          bool              `json:"allow_bounds,omitempty"`
+	Split                string            `json:"split,omitempty" enums:"prorata_days"`
+	Limit                int               `json:"limit,omitempty" minimum:"1" maximum:"10000"`
+	Cursor               string            `json:"cursor,omitempty"`
 } // @name AggregateRequest
 
 // AggregateTerritory names territories; a list of ids in its place is read too.
@@ -396,11 +428,17 @@ func (s *server) readQuery(c *call, criteria []criterion, faults []impact.Fault,
 	if err := s.await(c); err != nil {
 		return nil, err
 	}
-	var failed error
+	var (
+		failed       error
+		last         impact.Period
+		found, known bool
+	)
 	latest := func(q *aggregateQuery, g impact.Granularity) (impact.Period, bool) {
-		p, ok, err := s.latestPeriod(q, g)
-		failed = errors.Join(failed, err)
-		return p, ok
+		if !known { // however often it is written
+			known = true
+			last, found, failed = s.latestPeriod(q, g)
+		}
+		return last, found
 	}
 	q, err := aggregateReader{
 		catalogue: s.Catalogue, today: impact.DateOf(s.Now()), latest: latest,

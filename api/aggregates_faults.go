@@ -164,3 +164,9 @@ func faultLimit(value string) impact.Fault {
 		bilingual(fmt.Sprintf("limit est un entier de 1 à %d.", maxAggregatePage), fmt.Sprintf("limit is a whole number from 1 to %d.", maxAggregatePage)),
 		bilingual("Au-delà, suivez links.next.", "Beyond that, follow links.next."))
 }
+
+func faultTooManyConditions(n int) impact.Fault {
+	return fault("too_long", fmt.Sprint(n),
+		bilingual(fmt.Sprintf("%d conditions ; une requête en a %d au plus.", n, maxParams), fmt.Sprintf("%d conditions; a query has %d at most.", n, maxParams)),
+		bilingual("Réunissez les valeurs de rechange d'une condition dans une liste.", "Put the alternatives of one condition into one list."))
+}

@@ -328,6 +328,10 @@ func TestFaultsOfABodyPointIntoIt(t *testing.T) {
 		"a member written twice": {
 			`{"territory":"commune-69266","territory":"commune-69123","period":"2025"}`, []string{"duplicate_member@/territory"},
 		},
+		"more conditions than a query has": {
+			`{"territory":"commune-69266","period":"2025","filters":[` + strings.Repeat(`{"field":"value","op":"ge","value":1},`, 60) + `{"field":"value","op":"ge","value":1}]}`,
+			[]string{"too_long@/filters"},
+		},
 		"not an object": {`[1]`, []string{"invalid_type@", "missing_field@/period", "missing_field@/territory"}},
 	} {
 		t.Run(name, func(t *testing.T) {

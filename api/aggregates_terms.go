@@ -149,6 +149,10 @@ func criteriaOfBody(body []byte) (cs []criterion, faults []impact.Fault, err err
 	if err != nil {
 		return nil, nil, malformedAt(body, err)
 	}
+	if len(r.criteria) > maxParams {
+		r.fault(place{pointer: "/filters"}, faultTooManyConditions(len(r.criteria)))
+		r.criteria = r.criteria[:maxParams]
+	}
 	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, nil, malformed(bilingual("Le corps contient autre chose après le document JSON.", "The body holds something else after the JSON document."),
 			bilingual("Envoyez un seul document JSON.", "Send one JSON document."))

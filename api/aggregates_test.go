@@ -15,7 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grandlyon/retombees/api"
+	"github.com/grandlyon/retombees/docs"
 	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/codelist"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -106,6 +108,9 @@ func rows(t testing.TB, a answer, members ...string) []string {
 
 func same(t testing.TB, got []string, want ...string) {
 	t.Helper()
+	if len(got) == 0 && len(want) == 0 {
+		return
+	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -151,6 +156,33 @@ func TestFiguresAreThoseOfASpreadsheet(t *testing.T) {
 		// A submission under review counts for the steward who asks for it.
 		same(t, rows(t, get("indicator=insertion_hours&period=2025&state=submitted&"+villeurbanne), "value"), "1349.5")
 	})
+}
+
+// Figures are cut by what organisations are and by parts of their values.
+func TestCutsOfFigures(t *testing.T) {
+	w := embedded(t)
+	part := func(status, value string) fact {
+		return fact{"indicator": "waste_reused", "territory": "commune-69266", "period": "2025", "value": json.Number(value), "unit": "t", "disaggregation": map[string]string{"reuse_status": status}}
+	}
+	w.states(t, w.organisation, part("avoided_waste", "12"), part("prepared_for_reuse", "8"))
+	seen := header{"Consistency-Token", w.states(t, w.other, part("avoided_waste", "1.5"))}
+	get := func(q string) answer {
+		t.Helper()
+		return w.steward.get(t, "/v1/aggregates?release=live&indicator=waste_reused&period=2025&"+villeurbanne+"&"+q, seen)
+	}
+	same(t, rows(t, get(""), "value"), "21.5")
+	same(t, rows(t, get("group_by=disaggregation.reuse_status"), "disaggregation", "value"), "map[reuse_status:avoided_waste] 13.5", "map[reuse_status:prepared_for_reuse] 8")
+	same(t, rows(t, get("disaggregation.reuse_status=avoided_waste"), "value"), "13.5")
+	same(t, rows(t, get("disaggregation.reuse_status=ne:avoided_waste"), "value"), "8")
+	same(t, rows(t, get("disaggregation.reuse_status=avoided_waste&disaggregation.reuse_status=prepared_for_reuse"), "value"))
+	same(t, rows(t, get("group_by=structure_kind&include_empty=true"), "structure_kind", "value"), "<nil> 1.5", "ACI 20")
+	same(t, rows(t, get("size_class=medium&group_by=size_class"), "size_class", "value"), "medium 1.5")
+	byOrganisation := rows(t, get("group_by=organisation&order_by=-value"), "organisation", "value")
+	same(t, byOrganisation, string(w.atelier.ID)+" 20", string(w.bocage.ID)+" 1.5")
+	table := w.steward.get(t, "/v1/aggregates.csv?release=live&indicator=waste_reused&period=2025&group_by=disaggregation.reuse_status&measures=value&labels=en&"+villeurbanne, seen)
+	if !bytes.HasPrefix(table.body, []byte("disaggregation.reuse_status,disaggregation.reuse_status_label,value,unit,")) {
+		t.Errorf("%s", table.body)
+	}
 }
 
 func TestKindsThatDoNotAddUp(t *testing.T) {
@@ -308,6 +340,21 @@ func TestQueryInABody(t *testing.T) {
 	if a.at(t, "/errors/0/pointer") == nil {
 		t.Errorf("no pointer: %s", a.body)
 	}
+	// Pages are asked for in the body, and followed by GET.
+	body := get.at(t, "/meta/query").(map[string]any)
+	body["limit"] = 1
+	first := w.steward.post(t, "/v1/aggregates/query", body, seen)
+	same(t, rows(t, first, "period"), "2025-Q1")
+	next := strings.TrimPrefix(first.at(t, "/links/next").(string), publicURL)
+	same(t, rows(t, w.steward.get(t, next, seen), "period"), "2025-Q2")
+	cursor, err := url.ParseQuery(next[strings.Index(next, "?")+1:])
+	must(t, err)
+	body["cursor"] = cursor.Get("cursor")
+	same(t, rows(t, w.steward.post(t, "/v1/aggregates/query", body, seen), "period"), "2025-Q2")
+	delete(body, "cursor")
+	body["limit"] = 20000
+	refused(t, w.steward.post(t, "/v1/aggregates/query", body), http.StatusUnprocessableEntity, "validation_failed")
+	delete(body, "limit")
 	csvAnswer := w.steward.post(t, "/v1/aggregates/query.csv", get.at(t, "/meta/query"), seen)
 	if csvAnswer.status != http.StatusOK || !bytes.HasPrefix(csvAnswer.body, []byte("indicator,territory,period,value,unit,")) {
 		t.Errorf("%d %s", csvAnswer.status, csvAnswer.body)
@@ -533,4 +580,19 @@ func (b accessBook) LogAccess(ctx context.Context, lines ...impact.Access) error
 		*b.lines = append(*b.lines, l.Action+" "+string(l.Organisation))
 	}
 	return b.AccessLogger.LogAccess(ctx, lines...)
+}
+
+// The contract names each disaggregation some indicator has.
+func TestDisaggregationsAreInTheContract(t *testing.T) {
+	reference, err := codelist.Load()
+	must(t, err)
+	for _, i := range reference.Indicators {
+		for _, d := range i.Disaggregations {
+			for _, member := range []string{`"name": "disaggregation.` + d + `"`, `"disaggregation.` + d + `": {`} {
+				if !bytes.Contains(docs.OpenAPIJSON, []byte(member)) {
+					t.Errorf("%s of %s is not in the contract: %s", d, i.Code, member)
+				}
+			}
+		}
+	}
 }
