@@ -86,6 +86,7 @@ type server struct {
 	openapi  document
 	openyaml document
 	damper   *damper
+	owned    owned
 	shapes   shapeCache
 	assets   sync.Map // name → document
 }

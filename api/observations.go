@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -372,6 +374,12 @@ func mentioned(faults []impact.Fault, pointer string) bool {
 // actingFor finds the organisation the caller acts for: exactly one, and one it
 // may write for.
 func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.Organisation, warnings []impact.Fault, fault *impact.Fault, err error) {
+	if ref != "" && ref == string(c.principal.Organisation) {
+		o, err := s.own(ctx, c)
+		if o != nil || err != nil {
+			return o, nil, nil, err
+		}
+	}
 	candidates, warnings, err := s.findIn(ctx, c, ref)
 	if err != nil {
 		if e, ok := err.(*impact.Error); ok && e.Kind == impact.Invalid && len(e.Faults) == 1 {
@@ -390,6 +398,61 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 		return &candidates[0], warnings, nil, nil
 	}
 	return nil, nil, at(ambiguousOrganisation(ref, candidates), "/organisation"), nil
+}
+
+// ownFor is how long the organisation of a caller is remembered: a write needs
+// its key, which never changes, and what it was when the value was written is
+// read again with the write.
+const ownFor = 2 * time.Second
+
+// own gives the organisation of the caller, nil when there is none.
+func (s *server) own(ctx context.Context, c *call) (*impact.Organisation, error) {
+	id, now := c.principal.Organisation, s.Now()
+	if o, ok := s.owned.get(id, now); ok {
+		return o, nil
+	}
+	o, err := s.Organisations.Organisation(ctx, c.principal, id)
+	if impact.KindOf(err) == impact.NotFound && err != nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.owned.put(id, &o, now.Add(ownFor))
+	return &o, nil
+}
+
+// owned remembers organisations for a short while.
+type owned struct {
+	mu   sync.Mutex
+	held map[impact.OrganisationID]ownedUntil
+}
+
+type ownedUntil struct {
+	organisation *impact.Organisation
+	until        time.Time
+}
+
+func (k *owned) get(id impact.OrganisationID, now time.Time) (*impact.Organisation, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	h, ok := k.held[id]
+	return h.organisation, ok && now.Before(h.until)
+}
+
+func (k *owned) put(id impact.OrganisationID, o *impact.Organisation, until time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil || len(k.held) >= 10_000 {
+		k.held = map[impact.OrganisationID]ownedUntil{}
+	}
+	k.held[id] = ownedUntil{o, until}
+}
+
+func (k *owned) forget(id impact.OrganisationID) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, id)
 }
 
 func at(f impact.Fault, pointer string) *impact.Fault {

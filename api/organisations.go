@@ -276,6 +276,7 @@ func (s *server) updateOrganisation(c *call) error {
 	if err != nil {
 		return err
 	}
+	s.owned.forget(stored.ID)
 	return c.done(http.StatusOK, stored.Version, 0, s.organisation(c, &stored, warnings))
 }
 
