@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/format"
@@ -634,34 +635,38 @@ type figurePage struct {
 
 func (s *server) writeFigures(c *call, q *aggregateQuery, p figurePage) error {
 	columns := q.columns(s, p.today)
-	var body []byte
-	switch c.format.Name {
-	case FormatCSV.Name, FormatFrenchCSV.Name:
-		dialect := format.RFC4180
-		if c.format.Name == FormatFrenchCSV.Name {
-			dialect = format.French
+	if c.format.Name == FormatJSON.Name {
+		b := pageBuffers.Get().(*[]byte)
+		*b = s.appendPage((*b)[:0], c, q, columns, p)
+		c.write(http.StatusOK, c.format.Type, *b)
+		if cap(*b) <= 1<<20 {
+			pageBuffers.Put(b)
 		}
-		var b bytes.Buffer
-		if err := format.WriteCSV(&b, dialect, columns, p.rows); err != nil {
-			return err
-		}
-		body = b.Bytes()
-	case FormatNDJSON.Name:
-		var b bytes.Buffer
-		if err := format.WriteNDJSON(&b, columns, p.rows); err != nil {
-			return err
-		}
-		body = b.Bytes()
-	default:
-		body = s.appendPage(c, q, columns, p)
+		return nil
 	}
-	c.write(http.StatusOK, c.format.Type, body)
+	var b bytes.Buffer
+	var err error
+	switch c.format.Name {
+	case FormatFrenchCSV.Name:
+		err = format.WriteCSV(&b, format.French, columns, p.rows)
+	case FormatNDJSON.Name:
+		err = format.WriteNDJSON(&b, columns, p.rows)
+	default:
+		err = format.WriteCSV(&b, format.RFC4180, columns, p.rows)
+	}
+	if err != nil {
+		return err
+	}
+	c.write(http.StatusOK, c.format.Type, b.Bytes())
 	return nil
 }
 
+// pageBuffers are reused from one answer to the next.
+var pageBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // appendPage writes the JSON answer by hand: it is the hot path.
-func (s *server) appendPage(c *call, q *aggregateQuery, columns []column, p figurePage) []byte {
-	dst := make([]byte, 0, 2048+384*len(p.rows))
+func (s *server) appendPage(dst []byte, c *call, q *aggregateQuery, columns []column, p figurePage) []byte {
+	dst = slices.Grow(dst, 2048+384*len(p.rows))
 	dst = append(dst, `{"data":[`...)
 	row := format.NewJSONRow(columns)
 	for i := range p.rows {
