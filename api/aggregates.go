@@ -340,7 +340,7 @@ func (s *server) aggregates(c *call, criteria []criterion, faults []impact.Fault
 		return err
 	}
 	ps := q.normalised()
-	query := appendQuery(nil, ps)
+	query := queryBody(ps)
 	id := digest(query)
 	today := impact.DateOf(c.s.Now()).String()
 	cq := q.calculation()

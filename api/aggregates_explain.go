@@ -341,7 +341,7 @@ func (s *server) listAvailableAggregates(c *call) error {
 		return err
 	}
 	cq := q.calculation()
-	if c.fresh(s.liveTag(c, cq, appendQuery(nil, q.normalised()), mode, 0, "")) {
+	if c.fresh(s.liveTag(c, cq, queryBody(q.normalised()), mode, 0, "")) {
 		return nil
 	}
 	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {

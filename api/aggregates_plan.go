@@ -236,13 +236,10 @@ func (q *aggregateQuery) periodTexts() []string {
 	return out
 }
 
-// queryString writes pairs as a GET takes them, the named ones left out.
-func queryString(ps []pair, without ...string) string {
+// queryString writes pairs as a GET takes them.
+func queryString(ps []pair) string {
 	var b strings.Builder
 	for _, p := range ps {
-		if slices.Contains(without, p.name) {
-			continue
-		}
 		if b.Len() > 0 {
 			b.WriteByte('&')
 		}
@@ -253,9 +250,9 @@ func queryString(ps []pair, without ...string) string {
 	return b.String()
 }
 
-// appendQuery writes pairs as the body of POST /v1/aggregates/query takes them.
-func appendQuery(dst []byte, ps []pair) []byte {
-	o := objectWriter{dst: append(dst, '{')}
+// queryBody writes pairs as the body of POST /v1/aggregates/query takes them.
+func queryBody(ps []pair) []byte {
+	o := objectWriter{dst: append(make([]byte, 0, 512), '{')}
 	for _, name := range []string{dimTerritory, dimPeriod} {
 		o.nested(ps, name)
 	}

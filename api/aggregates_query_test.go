@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -114,7 +115,7 @@ func TestOneQueryHasOneSpelling(t *testing.T) {
 			if d := cmp.Diff(got, queryString(again.normalised())); d != "" {
 				t.Errorf("the canonical form has another: %s", d)
 			}
-			body := string(appendQuery(nil, q.normalised()))
+			body := string(queryBody(q.normalised()))
 			posted, err := readPost(c, body)
 			if err != nil {
 				t.Fatalf("the body %s is refused: %v", body, err)
@@ -227,7 +228,7 @@ func TestCountsByImpactType(t *testing.T) {
 // faultsOf gives "code@place" of every fault, sorted.
 func faultsOf(t *testing.T, err error) (code string, faults []string) {
 	t.Helper()
-	e, ok := err.(*impact.Error)
+	e, ok := errors.AsType[*impact.Error](err)
 	if !ok {
 		t.Fatalf("not a refusal: %v", err)
 	}
@@ -347,7 +348,7 @@ func TestFaultsOfABodyPointIntoIt(t *testing.T) {
 	}
 	for _, body := range []string{``, `{`, `{"a":1}x`, `{"a":1}{}`, "{\"a\":\"\xff\"}", strings.Repeat(`{"a":`, 40)} {
 		_, err := readPost(c, body)
-		if e, ok := err.(*impact.Error); !ok || e.Code != "malformed_body" {
+		if e, ok := errors.AsType[*impact.Error](err); !ok || e.Code != "malformed_body" {
 			t.Errorf("%q: %v", body, err)
 		}
 	}
@@ -402,7 +403,7 @@ func FuzzAggregateQuery(f *testing.F) {
 			q, err = readGet(c, s)
 		}
 		if err != nil {
-			e, ok := err.(*impact.Error)
+			e, ok := errors.AsType[*impact.Error](err)
 			if !ok || e.Kind != impact.Malformed && e.Kind != impact.Invalid {
 				t.Fatalf("%q: %v", s, err)
 			}
@@ -420,7 +421,7 @@ func FuzzAggregateQuery(f *testing.F) {
 		if !slices.Equal(again.calculation().Periods, q.calculation().Periods) || !slices.Equal(again.calculation().Territories, q.calculation().Territories) || !slices.Equal(again.calculation().Indicators, q.calculation().Indicators) {
 			t.Fatalf("%q: %q asks for something else", s, get)
 		}
-		body := appendQuery(nil, ps)
+		body := queryBody(ps)
 		if !json.Valid(body) {
 			t.Fatalf("%q: body %s", s, body)
 		}
