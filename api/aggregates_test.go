@@ -185,6 +185,54 @@ func TestCutsOfFigures(t *testing.T) {
 	}
 }
 
+// Values that differ by a qualifier never meet: each figure says what it shares,
+// and has its own explanation.
+func TestFiguresKeptApartByAQualifier(t *testing.T) {
+	w := embedded(t)
+	local := func(territory, scope, value string) fact {
+		return fact{"indicator": "purchases_local", "territory": territory, "period": "2025", "value": json.Number(value), "unit": "EUR", "qualifiers": map[string]string{"local_scope": scope}}
+	}
+	w.states(t, w.organisation, local("commune-69266", "metropole", "1000"))
+	seen := header{"Consistency-Token", w.states(t, w.other, local("commune-69266", "region", "2500"))}
+	q := "/v1/aggregates?release=live&indicator=purchases_local&period=2025&" + villeurbanne
+	a := w.steward.get(t, q, seen)
+	same(t, rows(t, a, "qualifiers", "value"), "local_scope=metropole 1000", "local_scope=region 2500")
+	for i, want := range []string{"1000", "2500"} {
+		x := w.steward.get(t, a.at(t, fmt.Sprintf("/data/%d/links/explain", i)).(string), seen)
+		if got := fmt.Sprint(x.at(t, "/cell/value")); x.status != http.StatusOK || got != want {
+			t.Errorf("%d, value %s, want %s: %s", x.status, got, want, x.body)
+		}
+	}
+	same(t, rows(t, w.steward.get(t, q+"&qualifiers=local_scope%3Dregion", seen), "value"), "2500")
+	refused(t, w.steward.get(t, strings.Replace(q, "aggregates?", "aggregates/explain?", 1), seen), http.StatusUnprocessableEntity, "not_one_cell")
+}
+
+// What was stated for Pierre-Bénite in 2023 counts in Oullins-Pierre-Bénite in
+// vintage 2024, in Pierre-Bénite in vintage 2023, and once in the Métropole in both.
+func TestVintages(t *testing.T) {
+	w := embedded(t)
+	hours := func(territory, value string) fact {
+		return fact{"indicator": "insertion_hours", "territory": territory, "period": "2023", "value": json.Number(value), "unit": "h"}
+	}
+	seen := header{"Consistency-Token", w.states(t, w.organisation, hours("commune-69152", "70"), hours("commune-69149", "30"))}
+	get := func(q string) answer {
+		t.Helper()
+		return w.steward.get(t, "/v1/aggregates?release=live&indicator=insertion_hours&period=2023&"+q, seen)
+	}
+	same(t, rows(t, get("territory=commune-69149&vintage=2024"), "territory", "value", "vintage"), "commune-69149 100 2024")
+	same(t, rows(t, get("territory=commune-69149,commune-69152&vintage=2023"), "territory", "value"), "commune-69149 30", "commune-69152 70")
+	for _, vintage := range []string{"2023", "2024", "2026"} {
+		same(t, rows(t, get("territory=metropole-200046977&vintage="+vintage), "value"), "100")
+	}
+	// A year that straddles quarters is excluded and counted, or shared by days on request.
+	a := get("territory=metropole-200046977&granularity=quarter&include_empty=true")
+	same(t, rows(t, a, "period", "value"), "2023-Q1 <nil>", "2023-Q2 <nil>", "2023-Q3 <nil>", "2023-Q4 <nil>")
+	if got := fmt.Sprint(a.at(t, "/meta/excluded")); !strings.Contains(got, "period_straddles_bucket") {
+		t.Errorf("excluded: %s", got)
+	}
+	same(t, rows(t, get("territory=metropole-200046977&granularity=quarter&split=prorata_days&order_by=-value&limit=1"), "period", "obs_status", "note"), "2023-Q3 E prorata")
+}
+
 func TestKindsThatDoNotAddUp(t *testing.T) {
 	w := embedded(t)
 	seen := smallWorld(t, w)
