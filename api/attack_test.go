@@ -316,8 +316,10 @@ func (w *world) plant(t *testing.T) *secrets {
 	}
 	_, cursor, _ = strings.Cut(cursor, "cursor=")
 	s := &secrets{
-		ids: map[string]string{"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string),
-			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor},
+		ids: map[string]string{
+			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string),
+			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor,
+		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
 		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source"},
 		drafts: []string{"765431.75", "canary-draft"},

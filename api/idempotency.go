@@ -177,18 +177,22 @@ func (c *call) idempotencyKey(required bool) (string, error) {
 		if !required {
 			return "", nil
 		}
-		return "", &impact.Error{Kind: impact.Malformed, Code: "missing_idempotency_key", Hint: example,
+		return "", &impact.Error{
+			Kind: impact.Malformed, Code: "missing_idempotency_key", Hint: example,
 			Detail: impact.Text{FR: "Cette adresse demande l'en-tête Idempotency-Key : une réponse perdue se redemande sans rien doubler.", EN: "This address needs the header Idempotency-Key: a lost answer can be asked again and nothing is doubled."},
-			Faults: []impact.Fault{{Code: "missing_field", Header: "Idempotency-Key", Hint: example}}}
+			Faults: []impact.Fault{{Code: "missing_field", Header: "Idempotency-Key", Hint: example}},
+		}
 	}
 	key := strings.TrimSpace(values[0])
 	if n := len(key); n >= 2 && key[0] == '"' && key[n-1] == '"' {
 		key = key[1 : n-1]
 	}
 	if len(values) > 1 || key == "" || len(key) > 255 || strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' }) {
-		return "", &impact.Error{Kind: impact.Malformed, Code: "invalid_header", Hint: example,
+		return "", &impact.Error{
+			Kind: impact.Malformed, Code: "invalid_header", Hint: example,
 			Detail: impact.Text{FR: "Idempotency-Key n'est pas lisible : de 1 à 255 caractères ASCII visibles, une seule fois.", EN: "Idempotency-Key cannot be read: 1 to 255 visible ASCII characters, once."},
-			Faults: []impact.Fault{{Code: "invalid_type", Header: "Idempotency-Key", Hint: example}}}
+			Faults: []impact.Fault{{Code: "invalid_type", Header: "Idempotency-Key", Hint: example}},
+		}
 	}
 	return key, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -193,12 +194,11 @@ type ObservationVersion struct {
 	UpdatedAt     string           `json:"updated_at" format:"date-time"`
 }
 
-// ObservationPage is a page of observations, ObservationHistory the versions of
-// one.
-type (
-	ObservationPage    = Page[Observation]        // @name ObservationPage
-	ObservationHistory = Page[ObservationVersion] // @name ObservationHistory
-)
+// ObservationPage is a page of observations.
+type ObservationPage = Page[Observation] // @name ObservationPage
+
+// ObservationHistory is the versions of one observation.
+type ObservationHistory = Page[ObservationVersion] // @name ObservationHistory
 
 // BatchReport says what happened to each observation of a batch.
 type BatchReport struct {
@@ -376,13 +376,14 @@ func mentioned(faults []impact.Fault, pointer string) bool {
 func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.Organisation, warnings []impact.Fault, fault *impact.Fault, err error) {
 	if ref != "" && ref == string(c.principal.Organisation) {
 		o, err := s.own(ctx, c)
-		if o != nil || err != nil {
-			return o, nil, nil, err
+		if err != nil && impact.KindOf(err) == impact.NotFound {
+			return nil, nil, at(unknownOrganisation(ref), "/organisation"), nil
 		}
+		return o, nil, nil, err
 	}
 	candidates, warnings, err := s.findIn(ctx, c, ref)
 	if err != nil {
-		if e, ok := err.(*impact.Error); ok && e.Kind == impact.Invalid && len(e.Faults) == 1 {
+		if e, ok := errors.AsType[*impact.Error](err); ok && e.Kind == impact.Invalid && len(e.Faults) == 1 {
 			return nil, nil, at(e.Faults[0], "/organisation"), nil
 		}
 		return nil, nil, nil, err
@@ -405,16 +406,13 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 // read again with the write.
 const ownFor = 2 * time.Second
 
-// own gives the organisation of the caller, nil when there is none.
+// own gives the organisation of the caller.
 func (s *server) own(ctx context.Context, c *call) (*impact.Organisation, error) {
 	id, now := c.principal.Organisation, s.Now()
 	if o, ok := s.owned.get(id, now); ok {
 		return o, nil
 	}
 	o, err := s.Organisations.Organisation(ctx, c.principal, id)
-	if impact.KindOf(err) == impact.NotFound && err != nil {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -618,7 +616,7 @@ func (s *server) organisationParameter(c *call) (impact.OrganisationID, error) {
 		return "", nil
 	}
 	found, _, err := s.find(c, ref)
-	if e, ok := err.(*impact.Error); ok && e.Kind == impact.Invalid {
+	if e, ok := errors.AsType[*impact.Error](err); ok && e.Kind == impact.Invalid {
 		for i := range e.Faults {
 			c.query.refuse("organisation", &e.Faults[i])
 		}
@@ -774,9 +772,11 @@ func keyChanged(before, next *ObservationInput) []impact.Fault {
 		{"disaggregation", !maps.Equal(before.Disaggregation, next.Disaggregation)},
 	} {
 		if m.changed {
-			faults = append(faults, impact.Fault{Code: "immutable_member", Pointer: "/" + m.name,
+			faults = append(faults, impact.Fault{
+				Code: "immutable_member", Pointer: "/" + m.name,
 				Detail: impact.Text{FR: m.name + " fait partie de la clé de l'observation, qui ne change pas.", EN: m.name + " is part of the key of the observation, which does not change."},
-				Hint:   impact.Text{FR: "Supprimez cette observation et déclarez-en une autre.", EN: "Delete this observation and state another one."}})
+				Hint:   impact.Text{FR: "Supprimez cette observation et déclarez-en une autre.", EN: "Delete this observation and state another one."},
+			})
 		}
 	}
 	return faults

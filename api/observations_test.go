@@ -93,10 +93,12 @@ func TestOneFactOneObservation(t *testing.T) {
 			}
 			delete(got, k)
 		}
-		want := object{"organisation": string(w.atelier.ID), "indicator": "insertion_hours", "methodology_version": "1", "territory": "commune-69266", "vintage": "2025", "period": "2025-Q3",
+		want := object{
+			"organisation": string(w.atelier.ID), "indicator": "insertion_hours", "methodology_version": "1", "territory": "commune-69266", "vintage": "2025", "period": "2025-Q3",
 			"value": json.Number("1840"), "components": nil, "unit": "h", "obs_status": "A", "disaggregation": object{}, "qualifiers": object{}, "programme": nil,
 			"note": "T3", "source": "crm", "external_id": "ins-1", "evidence_level": "declared", "state": "draft", "mandate": nil, "version": json.Number("1"), "approved_version": nil,
-			"reporting_perimeter": got["reporting_perimeter"]}
+			"reporting_perimeter": got["reporting_perimeter"],
+		}
 		if want["reporting_perimeter"] == nil {
 			delete(want, "reporting_perimeter")
 			delete(got, "reporting_perimeter")
@@ -289,7 +291,7 @@ func TestTheFiveKindsOfNoValue(t *testing.T) {
 		{object{"value": json.RawMessage("null"), "obs_status": "Q"}, "[null_without_status /value unknown_code /obs_status]"},
 	} {
 		a := w.organisation.post(t, "/v1/observations", hours(object{"period": fmt.Sprintf("2025-%02d", i+1)}, c.over))
-		got := ""
+		var got string
 		if a.status == http.StatusCreated {
 			got = fmt.Sprint(a.at(t, "/value"), " ", a.at(t, "/obs_status"))
 		} else {
@@ -303,8 +305,10 @@ func TestTheFiveKindsOfNoValue(t *testing.T) {
 
 func TestEveryFaultOfAnObservationIsToldAtOnce(t *testing.T) {
 	w := embedded(t)
-	a := w.organisation.post(t, "/v1/observations", object{"organisation": "siret:12345678200011", "indicator": "insertion_hour", "territory": "commune-69999", "period": "T3 2025",
-		"value": "1840", "unit": "min", "obs_status": "Z", "Note": "x"})
+	a := w.organisation.post(t, "/v1/observations", object{
+		"organisation": "siret:12345678200011", "indicator": "insertion_hour", "territory": "commune-69999", "period": "T3 2025",
+		"value": "1840", "unit": "min", "obs_status": "Z", "Note": "x",
+	})
 	refused(t, a, http.StatusUnprocessableEntity, "validation_failed")
 	want := []string{"ambiguous_period /period", "invalid_siret /organisation", "invalid_type /value", "unknown_code /obs_status", "unknown_indicator /indicator", "unknown_member /Note", "unknown_territory /territory"}
 	if diff := cmp.Diff(want, faults(t, a)); diff != "" {
@@ -378,8 +382,10 @@ func TestBatchAnswersRowByRow(t *testing.T) {
 			}
 			got = append(got, strings.TrimSpace(fmt.Sprint(r["outcome"], " ", strings.Join(entries(r["errors"]), ", "))))
 		}
-		want := []string{"unchanged", "updated", "created", "rejected unknown_period_format /period", "rejected unknown_organisation /organisation",
-			"rejected invalid_type /value, unknown_indicator /indicator", "rejected duplicate_in_file", "rejected duplicate_in_file", "rejected invalid_type"}
+		want := []string{
+			"unchanged", "updated", "created", "rejected unknown_period_format /period", "rejected unknown_organisation /organisation",
+			"rejected invalid_type /value, unknown_indicator /indicator", "rejected duplicate_in_file", "rejected duplicate_in_file", "rejected invalid_type",
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -606,8 +612,10 @@ func TestPagesOfObservationsLoseAndDoubleNothing(t *testing.T) {
 func TestOrganisationsAreNamedByWhatTheyAre(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		admin := impact.Principal{Client: "setup", Role: impact.RoleAdministrator}
-		o := w.register(t, admin, impact.Organisation{Name: "La Poste", SIRET: "35600000000048", SIREN: "356000000", RNA: "W691234567", Class: impact.Company, ESS: "unknown",
-			ExternalIDs: []impact.ExternalID{{Source: "crm", ID: "a:1"}}, OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
+		o := w.register(t, admin, impact.Organisation{
+			Name: "La Poste", SIRET: "35600000000048", SIREN: "356000000", RNA: "W691234567", Class: impact.Company, ESS: "unknown",
+			ExternalIDs: []impact.ExternalID{{Source: "crm", ID: "a:1"}}, OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate,
+		})
 		x := w.client(t, impact.Client{Name: "La Poste", Role: impact.RoleOrganisation, Organisation: o.ID})
 		for i, ref := range []string{string(o.ID), "siret:35600000000048", "siren:356000000", "rna:W691234567", "ext:crm:a:1"} {
 			if a := x.post(t, "/v1/observations", hours(object{"organisation": ref, "period": fmt.Sprintf("2025-%02d", i+1)})); a.status != http.StatusCreated || a.at(t, "/organisation") != string(o.ID) {

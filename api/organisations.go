@@ -152,9 +152,11 @@ var becauseRegister = impact.Text{
 // needConsent is the answer to a buyer, whatever it asks: nothing tells whether
 // an organisation exists.
 func needConsent() error {
-	return &impact.Error{Kind: impact.Forbidden, Code: "consent_required",
+	return &impact.Error{
+		Kind: impact.Forbidden, Code: "consent_required",
 		Detail: impact.Text{FR: "Un acheteur ne voit que les organisations qui y ont consenti ; aucune ne l'a encore pu.", EN: "A buyer sees only organisations that agreed to it; none could so far."},
-		Hint:   impact.Text{FR: "Lisez les chiffres publiés : GET /v1/aggregates.", EN: "Read the published figures: GET /v1/aggregates."}}
+		Hint:   impact.Text{FR: "Lisez les chiffres publiés : GET /v1/aggregates.", EN: "Read the published figures: GET /v1/aggregates."},
+	}
 }
 
 // createOrganisation registers an organisation.
@@ -294,9 +296,11 @@ func notForItself(o, next *impact.Organisation) []impact.Fault {
 		{"questionnaires", !slices.Equal(o.Questionnaires, next.Questionnaires)},
 	} {
 		if m.changed {
-			faults = append(faults, impact.Fault{Code: "immutable_member", Pointer: "/" + m.name,
+			faults = append(faults, impact.Fault{
+				Code: "immutable_member", Pointer: "/" + m.name,
 				Detail: impact.Text{FR: "Une organisation ne change pas elle-même son " + m.name + ".", EN: "An organisation does not change its own " + m.name + "."},
-				Hint:   impact.Text{FR: "Demandez-le à un administrateur.", EN: "Ask an administrator."}})
+				Hint:   impact.Text{FR: "Demandez-le à un administrateur.", EN: "Ask an administrator."},
+			})
 		}
 	}
 	return faults
@@ -444,9 +448,11 @@ func (s *server) listed(c *call, parameter, list string) string {
 	for _, code := range s.Catalogue.List(list) {
 		codes = append(codes, code.Code)
 	}
-	f := impact.Fault{Code: "unknown_code", Value: v, Suggestion: impact.Suggest(v, slices.Values(codes)),
+	f := impact.Fault{
+		Code: "unknown_code", Value: v, Suggestion: impact.Suggest(v, slices.Values(codes)),
 		Detail: impact.Text{FR: "Code inconnu de la liste " + list + " : " + v + ".", EN: "Code unknown in the list " + list + ": " + v + "."},
-		Hint:   impact.Text{FR: "GET /v1/code-lists/" + list + " donne les codes.", EN: "GET /v1/code-lists/" + list + " gives the codes."}}
+		Hint:   impact.Text{FR: "GET /v1/code-lists/" + list + " donne les codes.", EN: "GET /v1/code-lists/" + list + " gives the codes."},
+	}
 	c.query.refuse(parameter, &f)
 	return v
 }
@@ -519,21 +525,27 @@ func ambiguousOrganisation(ref string, found []impact.Organisation) impact.Fault
 		names = append(names, string(o.ID)+" ("+strings.TrimSpace(o.Name+" "+o.StructureKind)+")")
 	}
 	list := strings.Join(names, ", ")
-	return impact.Fault{Code: "ambiguous_organisation", Value: ref,
+	return impact.Fault{
+		Code: "ambiguous_organisation", Value: ref,
 		Detail: impact.Text{FR: ref + " désigne plusieurs organisations.", EN: ref + " names several organisations."},
-		Hint:   impact.Text{FR: "Donnez l'identifiant de l'une d'elles : " + list + ".", EN: "Give the id of one of them: " + list + "."}}
+		Hint:   impact.Text{FR: "Donnez l'identifiant de l'une d'elles : " + list + ".", EN: "Give the id of one of them: " + list + "."},
+	}
 }
 
 func unknownOrganisation(ref string) impact.Fault {
-	return impact.Fault{Code: "unknown_organisation", Value: ref,
+	return impact.Fault{
+		Code: "unknown_organisation", Value: ref,
 		Detail: impact.Text{FR: "Aucune organisation pour laquelle vous pouvez agir ne répond à " + ref + ".", EN: "No organisation you may act for answers to " + ref + "."},
-		Hint:   impact.Text{FR: "GET /v1/me nomme l'organisation de votre jeton ; sans le membre organisation, c'est elle.", EN: "GET /v1/me names the organisation of your token; without the member organisation, it is that one."}}
+		Hint:   impact.Text{FR: "GET /v1/me nomme l'organisation de votre jeton ; sans le membre organisation, c'est elle.", EN: "GET /v1/me names the organisation of your token; without the member organisation, it is that one."},
+	}
 }
 
 func normalised(pointer, sent, normal string) impact.Fault {
-	return impact.Fault{Code: "identifier_normalised", Pointer: pointer, Value: sent,
+	return impact.Fault{
+		Code: "identifier_normalised", Pointer: pointer, Value: sent,
 		Detail: impact.Text{FR: "Lu comme " + normal + ".", EN: "Read as " + normal + "."},
-		Hint:   impact.Text{FR: "Écrivez les identifiants sans espace ni point.", EN: "Write identifiers without spaces and dots."}}
+		Hint:   impact.Text{FR: "Écrivez les identifiants sans espace ni point.", EN: "Write identifiers without spaces and dots."},
+	}
 }
 
 // organisation turns what was stated into the domain's noun; identifiers are

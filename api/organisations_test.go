@@ -16,8 +16,10 @@ import (
 
 // poste is an organisation as it would be stated, with other members laid over.
 func poste(over ...object) object {
-	o := object{"name": "La Poste Lyon", "siret": "35600000000048", "organisation_class": "company", "structure_kind": "ACI", "naf": "53.10Z", "size_class": "large", "ess": false,
-		"external_ids": []any{object{"source": "crm", "id": "4217"}}, "sites": []any{object{"territory": "commune-69266", "from": "2020-01-01"}}}
+	o := object{
+		"name": "La Poste Lyon", "siret": "35600000000048", "organisation_class": "company", "structure_kind": "ACI", "naf": "53.10Z", "size_class": "large", "ess": false,
+		"external_ids": []any{object{"source": "crm", "id": "4217"}}, "sites": []any{object{"territory": "commune-69266", "from": "2020-01-01"}},
+	}
 	for _, m := range over {
 		for k, v := range m {
 			if v == nil {
@@ -94,12 +96,16 @@ func TestIdentifiersAreNormalisedNeverGuessed(t *testing.T) {
 	if a := x.post(t, "/v1/organisations", poste(object{"siret": "35600000049837", "external_ids": nil})); a.status != http.StatusCreated {
 		t.Errorf("%d %s", a.status, a.body)
 	}
-	a = x.post(t, "/v1/organisations", object{"siret": "1,23457E+13", "siren": "123456789", "rna": "691234567", "naf": "1", "organisation_class": "firm", "structure_kind": "XX", "size_class": "huge",
-		"ess_basis": "because", "legal_category": "92", "opened_on": "hier", "external_ids": []any{object{"source": "", "id": ""}}, "sites": []any{object{"territory": "commune-00000", "siret": "1"}}})
+	a = x.post(t, "/v1/organisations", object{
+		"siret": "1,23457E+13", "siren": "123456789", "rna": "691234567", "naf": "1", "organisation_class": "firm", "structure_kind": "XX", "size_class": "huge",
+		"ess_basis": "because", "legal_category": "92", "opened_on": "hier", "external_ids": []any{object{"source": "", "id": ""}}, "sites": []any{object{"territory": "commune-00000", "siret": "1"}},
+	})
 	refused(t, a, http.StatusUnprocessableEntity, "validation_failed")
-	want := []string{"invalid_date /opened_on", "invalid_rna /rna", "invalid_siren /siren", "invalid_siret /siret", "invalid_siret /sites/0/siret", "inconsistent /ess_basis", "invalid_type /external_ids/0/source",
+	want := []string{
+		"invalid_date /opened_on", "invalid_rna /rna", "invalid_siren /siren", "invalid_siret /siret", "invalid_siret /sites/0/siret", "inconsistent /ess_basis", "invalid_type /external_ids/0/source",
 		"missing_field /external_ids/0/id", "missing_field /name", "unknown_code /ess_basis", "unknown_code /legal_category", "unknown_code /naf", "unknown_code /organisation_class",
-		"unknown_code /size_class", "unknown_code /structure_kind", "unknown_territory /sites/0/territory"}
+		"unknown_code /size_class", "unknown_code /structure_kind", "unknown_territory /sites/0/territory",
+	}
 	slices.Sort(want)
 	if diff := cmp.Diff(want, faults(t, a)); diff != "" {
 		t.Error(diff)

@@ -197,9 +197,11 @@ func (s *server) updateQuestionnaire(c *call) error {
 		return err
 	}
 	if next.Code != current.Code {
-		return impact.Refuse(impact.Fault{Code: "immutable_member", Pointer: "/code", Value: next.Code,
+		return impact.Refuse(impact.Fault{
+			Code: "immutable_member", Pointer: "/code", Value: next.Code,
 			Detail: impact.Text{FR: "Le code d'un questionnaire ne change pas.", EN: "The code of a questionnaire does not change."},
-			Hint:   impact.Text{FR: "Écrivez un autre questionnaire.", EN: "Write another questionnaire."}})
+			Hint:   impact.Text{FR: "Écrivez un autre questionnaire.", EN: "Write another questionnaire."},
+		})
 	}
 	q, err := s.questionnaireOf(&next)
 	if err != nil {
@@ -234,8 +236,10 @@ func (s *server) questionnaireOf(in *QuestionnaireInput) (impact.Questionnaire, 
 	if len(in.Indicators) == 0 {
 		wrong("missing_field", "/indicators", "", required, impact.Text{FR: "Demandez au moins un indicateur.", EN: "Ask for one indicator at least."})
 	}
-	q := impact.Questionnaire{Code: in.Code, Label: impact.Text{FR: in.Label.FR, EN: in.Label.EN}, StructureKinds: in.StructureKinds,
-		From: impact.MinDate, To: impact.MaxDate, Review: impact.Review(cmp.Or(in.Review, string(impact.Manual)))}
+	q := impact.Questionnaire{
+		Code: in.Code, Label: impact.Text{FR: in.Label.FR, EN: in.Label.EN}, StructureKinds: in.StructureKinds,
+		From: impact.MinDate, To: impact.MaxDate, Review: impact.Review(cmp.Or(in.Review, string(impact.Manual))),
+	}
 	seen := map[impact.IndicatorCode]bool{}
 	for i, item := range in.Indicators {
 		at := pointerTo("/indicators", i) + "/indicator"

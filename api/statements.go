@@ -112,9 +112,11 @@ func (r *statementReader) array() ([]stated, error) {
 	rows := make([]stated, 0, min(BatchRows, 1+len(r.b)/100))
 	for r.peek() != ']' {
 		if len(rows) == BatchRows {
-			return nil, &impact.Error{Kind: impact.TooLarge, Code: "body_too_large",
+			return nil, &impact.Error{
+				Kind: impact.TooLarge, Code: "body_too_large",
 				Detail: impact.Text{FR: "Le corps porte plus de 1 000 observations.", EN: "The body carries more than 1,000 observations."},
-				Hint:   impact.Text{FR: "Envoyez-les en lots de 1 000 au plus.", EN: "Send them in batches of 1,000 at most."}}
+				Hint:   impact.Text{FR: "Envoyez-les en lots de 1 000 au plus.", EN: "Send them in batches of 1,000 at most."},
+			}
 		}
 		rows = append(rows, stated{})
 		r.begin(&rows[len(rows)-1])
@@ -207,9 +209,11 @@ func (r *statementReader) member(name []byte) {
 
 func (r *statementReader) unknown(name string) {
 	if slices.Contains(readOnlyMembers, name) {
-		r.fault(impact.Fault{Code: "immutable_member", Pointer: "/" + name,
+		r.fault(impact.Fault{
+			Code: "immutable_member", Pointer: "/" + name,
 			Detail: impact.Text{FR: "Le membre " + name + " est écrit par le serveur.", EN: "The member " + name + " is written by the server."},
-			Hint:   impact.Text{FR: "Ôtez ce membre.", EN: "Leave this member out."}})
+			Hint:   impact.Text{FR: "Ôtez ce membre.", EN: "Leave this member out."},
+		})
 		return
 	}
 	r.fault(unknownMember(name, statementMembers))
@@ -217,17 +221,21 @@ func (r *statementReader) unknown(name string) {
 
 func (r *statementReader) twice(pointer string) {
 	name := pointer[strings.LastIndexByte(pointer, '/')+1:]
-	r.fault(impact.Fault{Code: "duplicate_member", Pointer: pointer,
+	r.fault(impact.Fault{
+		Code: "duplicate_member", Pointer: pointer,
 		Detail: impact.Text{FR: "Le membre " + name + " est écrit deux fois.", EN: "The member " + name + " is written twice."},
-		Hint:   impact.Text{FR: "Gardez-en un seul.", EN: "Keep one of them."}})
+		Hint:   impact.Text{FR: "Gardez-en un seul.", EN: "Keep one of them."},
+	})
 }
 
 func unknownMember(name string, known []string) impact.Fault {
-	f := impact.Fault{Code: "unknown_member", Pointer: "/" + escapePointer(name),
+	f := impact.Fault{
+		Code: "unknown_member", Pointer: "/" + escapePointer(name),
 		Value:      name,
 		Detail:     impact.Text{FR: "Membre inconnu : " + name + ".", EN: "Unknown member: " + name + "."},
 		Hint:       impact.Text{FR: "Membres connus : " + strings.Join(known, ", ") + ".", EN: "Known members: " + strings.Join(known, ", ") + "."},
-		Suggestion: impact.Suggest(name, slices.Values(known))}
+		Suggestion: impact.Suggest(name, slices.Values(known)),
+	}
 	if f.Suggestion != "" {
 		f.Hint = impact.Text{FR: "Vouliez-vous dire " + f.Suggestion + " ?", EN: "Did you mean " + f.Suggestion + "?"}
 	}
@@ -376,9 +384,11 @@ func (r *statementReader) list(member string, to *[]string) {
 // mismatch leaves a value of the wrong type aside and says so.
 func (r *statementReader) mismatch(pointer string, expected impact.Text) {
 	k, raw := r.peek(), r.next()
-	f := impact.Fault{Code: "invalid_type", Pointer: pointer,
+	f := impact.Fault{
+		Code: "invalid_type", Pointer: pointer,
 		Detail: impact.Text{FR: "Ce n'est pas " + expected.FR + ".", EN: "This is not " + expected.EN + "."},
-		Hint:   impact.Text{FR: "Écrivez " + expected.FR + ".", EN: "Write " + expected.EN + "."}}
+		Hint:   impact.Text{FR: "Écrivez " + expected.FR + ".", EN: "Write " + expected.EN + "."},
+	}
 	switch k {
 	case '"':
 		f.Value = string(unquote(raw))

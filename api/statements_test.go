@@ -42,9 +42,11 @@ func TestStatementsAreReadAsWritten(t *testing.T) {
 		Organisation: "siret:356 000 000 00048", Indicator: "insertion_hours", Territory: "commune-69266", Period: "2025-Q3",
 		Value: "1840.500000", Components: map[string]string{"numerator": "20", "denominator": "1e2"}, Unit: "h", Status: "A",
 		Disaggregation: map[string]string{"sex": "F"}, Qualifiers: map[string]string{"hours_basis": "1607", "method": "ADEME"}, Programme: "p1",
-		Details: impact.Details{Note: `café "noir"`, EvidenceURL: "https://example.org/r", EvidenceLevel: "declared", Provenance: "r", Source: "crm", ExternalID: "x-1",
+		Details: impact.Details{
+			Note: `café "noir"`, EvidenceURL: "https://example.org/r", EvidenceLevel: "declared", Provenance: "r", Source: "crm", ExternalID: "x-1",
 			Perimeter: "group", Covers: []string{"552100554"}, TransferredTo: "35600000000048", AttributionShare: "0.5", Counting: "unique", Stakeholder: "employee",
-			Need: "n1", ContractUID: "u1", Cumulative: true},
+			Need: "n1", ContractUID: "u1", Cumulative: true,
+		},
 	}
 	if diff := cmp.Diff(want, rows[0].Statement); diff != "" {
 		t.Error(diff)
@@ -148,8 +150,10 @@ func thousand(t testing.TB, c *impact.Catalogue) []byte {
 	}
 	rows := make([]ObservationInput, BatchRows)
 	for i := range rows {
-		rows[i] = ObservationInput{Indicator: "waste_collected", Territory: communes[i%50], Period: fmt.Sprintf("20%02d-Q%d", 20+i/200, 1+i/50%4), Unit: "t",
-			Value: Scalar{Text: fmt.Sprintf("%d.25", 1000+i)}, ObservationDetails: ObservationDetails{Source: "crm"}}
+		rows[i] = ObservationInput{
+			Indicator: "waste_collected", Territory: communes[i%50], Period: fmt.Sprintf("20%02d-Q%d", 20+i/200, 1+i/50%4), Unit: "t",
+			Value: Scalar{Text: fmt.Sprintf("%d.25", 1000+i)}, ObservationDetails: ObservationDetails{Source: "crm"},
+		}
 	}
 	b, err := json.Marshal(ObservationBatch{rows})
 	if err != nil {

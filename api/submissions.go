@@ -195,9 +195,11 @@ func readInline(raw jsontext.Value) ([]stated, []impact.Fault, error) {
 		return nil, nil, nil
 	}
 	if raw.Kind() != '[' {
-		return nil, []impact.Fault{{Code: "invalid_type", Pointer: "/observations",
+		return nil, []impact.Fault{{
+			Code: "invalid_type", Pointer: "/observations",
 			Detail: impact.Text{FR: "Il faut ici une liste.", EN: "Here a list is needed."},
-			Hint:   impact.Text{FR: "Envoyez une liste […].", EN: "Send a list […]."}}}, nil
+			Hint:   impact.Text{FR: "Envoyez une liste […].", EN: "Send a list […]."},
+		}}, nil
 	}
 	r, err := newStatementReader(raw)
 	if err != nil {
@@ -241,18 +243,22 @@ func (s *server) submissionOf(ctx context.Context, c *call, in *submissionBody) 
 		}
 	}
 	if len(in.Source) > 200 {
-		faults = append(faults, impact.Fault{Code: "too_long", Pointer: "/source",
+		faults = append(faults, impact.Fault{
+			Code: "too_long", Pointer: "/source",
 			Detail: impact.Text{FR: "Ce texte dépasse 200 caractères.", EN: "This text is over 200 characters."},
-			Hint:   impact.Text{FR: "Raccourcissez-le.", EN: "Shorten it."}})
+			Hint:   impact.Text{FR: "Raccourcissez-le.", EN: "Shorten it."},
+		})
 	}
 	return u, own, warnings, faults, nil
 }
 
 func periodMember(text string) (impact.Period, []impact.Fault) {
 	if text == "" {
-		return impact.Period{}, []impact.Fault{{Code: "missing_field", Pointer: "/period",
+		return impact.Period{}, []impact.Fault{{
+			Code: "missing_field", Pointer: "/period",
 			Detail: impact.Text{FR: "Ce champ est obligatoire.", EN: "This field is required."},
-			Hint:   impact.Text{FR: "Donnez la période déclarée : 2025, 2025-Q3…", EN: "Give the period stated: 2025, 2025-Q3…"}}}
+			Hint:   impact.Text{FR: "Donnez la période déclarée : 2025, 2025-Q3…", EN: "Give the period stated: 2025, 2025-Q3…"},
+		}}
 	}
 	p, fault := impact.ParsePeriod(text)
 	if fault != nil {
@@ -278,9 +284,11 @@ func (s *server) questionnaireNamed(ctx context.Context, code string) (impact.Qu
 			}
 		}
 	})
-	f := impact.Fault{Code: "unknown_reference", Pointer: "/questionnaire", Value: code, Suggestion: suggestion,
+	f := impact.Fault{
+		Code: "unknown_reference", Pointer: "/questionnaire", Value: code, Suggestion: suggestion,
 		Detail: impact.Text{FR: "Aucun questionnaire ne porte ce code.", EN: "No questionnaire bears this code."},
-		Hint:   impact.Text{FR: "GET /v1/questionnaires en donne la liste.", EN: "GET /v1/questionnaires lists them."}}
+		Hint:   impact.Text{FR: "GET /v1/questionnaires en donne la liste.", EN: "GET /v1/questionnaires lists them."},
+	}
 	if suggestion != "" {
 		f.Hint = impact.Text{FR: "Vouliez-vous dire " + suggestion + " ?", EN: "Did you mean " + suggestion + "?"}
 	}
@@ -603,9 +611,11 @@ func (s *server) transition(c *call, action string) error {
 			return err
 		}
 		if reason = in.Reason; reason == "" {
-			return impact.Refuse(impact.Fault{Code: "missing_field", Pointer: "/reason",
+			return impact.Refuse(impact.Fault{
+				Code: "missing_field", Pointer: "/reason",
 				Detail: impact.Text{FR: "Une déclaration ne se renvoie pas sans dire pourquoi.", EN: "A submission is not returned without saying why."},
-				Hint:   impact.Text{FR: "Écrivez ce que l'organisation doit corriger.", EN: "Write what the organisation has to mend."}})
+				Hint:   impact.Text{FR: "Écrivez ce que l'organisation doit corriger.", EN: "Write what the organisation has to mend."},
+			})
 		}
 	} else if c.r.ContentLength != 0 {
 		if _, err := decode[struct{}](c); err != nil {

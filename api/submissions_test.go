@@ -53,8 +53,10 @@ func TestSubmissionsAreOpened(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		x := w.organisation
 		w.questionnaire(t, "insertion-2025", "manual", "insertion_hours")
-		body := object{"organisation": "siren:732829320", "period": "2025", "questionnaire": "insertion-2025", "source": "cocagne-crm",
-			"observations": []any{hours(), hours(object{"period": "2025-Q2", "value": 1700})}}
+		body := object{
+			"organisation": "siren:732829320", "period": "2025", "questionnaire": "insertion-2025", "source": "cocagne-crm",
+			"observations": []any{hours(), hours(object{"period": "2025-Q2", "value": 1700})},
+		}
 		key := fresh()
 		a := x.post(t, "/v1/submissions", body, key)
 		if a.status != http.StatusCreated || a.header.Get("Consistency-Token") == "" {
@@ -71,8 +73,10 @@ func TestSubmissionsAreOpened(t *testing.T) {
 			}
 			delete(got, k)
 		}
-		want := object{"organisation": object{"id": string(w.atelier.ID), "name": w.atelier.Name}, "period": "2025", "questionnaire": "insertion-2025", "source": "cocagne-crm", "state": "draft", "review": "manual",
-			"reason": nil, "n_observations": json.Number("2"), "mandate": nil, "meta": object{"warnings": []any{}}}
+		want := object{
+			"organisation": object{"id": string(w.atelier.ID), "name": w.atelier.Name}, "period": "2025", "questionnaire": "insertion-2025", "source": "cocagne-crm", "state": "draft", "review": "manual",
+			"reason": nil, "n_observations": json.Number("2"), "mandate": nil, "meta": object{"warnings": []any{}},
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -341,8 +345,10 @@ func TestSubmissionsAreListed(t *testing.T) {
 func TestQuestionnaires(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		x := w.administrator
-		body := object{"code": "insertion-2025", "label": object{"fr": "Insertion 2025"}, "indicators": []any{object{"indicator": "insertion_hours", "required": true}, object{"indicator": "insertion_people"}},
-			"structure_kinds": []string{"ACI"}, "from": "2025-01-01"}
+		body := object{
+			"code": "insertion-2025", "label": object{"fr": "Insertion 2025"}, "indicators": []any{object{"indicator": "insertion_hours", "required": true}, object{"indicator": "insertion_people"}},
+			"structure_kinds": []string{"ACI"}, "from": "2025-01-01",
+		}
 		a := x.post(t, "/v1/questionnaires", body)
 		if a.status != http.StatusCreated || a.header.Get("ETag") != `"v1"` || a.at(t, "/review") != "manual" || a.at(t, "/from") != "2025-01-01" || a.at(t, "/to") != nil || a.at(t, "/indicators/1/required") != false {
 			t.Fatalf("%d %s", a.status, a.body)
@@ -374,8 +380,10 @@ func TestQuestionnaires(t *testing.T) {
 		refused(t, x.do(t, "PATCH", at, object{"review": "manual"}, header{"If-Match", `"v1"`}), http.StatusPreconditionFailed, "precondition_failed")
 		b := x.do(t, "PATCH", at, object{"code": "x"}, header{"If-Match", `"v2"`})
 		refused(t, b, http.StatusUnprocessableEntity, "validation_failed")
-		b = x.post(t, "/v1/questionnaires", object{"code": "Q 1", "label": object{"en": "x"}, "indicators": []any{object{"indicator": "recovery_rate"}, object{"indicator": "hours"}, object{"indicator": "insertion_hours"}, object{"indicator": "insertion_hours"}},
-			"structure_kinds": []string{"XX"}, "review": "never", "from": "2025-02-01", "to": "2025-01-01"})
+		b = x.post(t, "/v1/questionnaires", object{
+			"code": "Q 1", "label": object{"en": "x"}, "indicators": []any{object{"indicator": "recovery_rate"}, object{"indicator": "hours"}, object{"indicator": "insertion_hours"}, object{"indicator": "insertion_hours"}},
+			"structure_kinds": []string{"XX"}, "review": "never", "from": "2025-02-01", "to": "2025-01-01",
+		})
 		refused(t, b, http.StatusUnprocessableEntity, "validation_failed")
 		want := []string{"derived_indicator /indicators/0/indicator", "inconsistent /indicators/3/indicator", "invalid_date /to", "invalid_type /code", "missing_field /label/fr", "unknown_code /review", "unknown_code /structure_kinds/0", "unknown_indicator /indicators/1/indicator"}
 		if diff := cmp.Diff(want, faults(t, b)); diff != "" {
