@@ -52,6 +52,10 @@ type dialect interface {
 	// anyOf is the condition that a column has one of the values, from
 	// placeholder n on.
 	anyOf(column string, n int, values []int64) (condition string, args []any)
+	// probe joins a table by look-ups in its index, row by row: what is joined is
+	// always known keys, few beside the table, and a planner without statistics
+	// would read all of it. how is JOIN or LEFT JOIN.
+	probe(how, table, alias, condition string) string
 	// facts reads old facts of (organisation, indicator) pairs in the columns
 	// of factColumns.
 	facts(pairs []pair, columns string) (query string, args []any)
@@ -190,7 +194,12 @@ func (d *postgresDialect) facts(pairs []pair, columns string) (string, []any) {
 		organisations[i], indicators[i] = p.organisation, p.indicator
 	}
 	return `SELECT ` + columns + ` FROM unnest($1::int[], $2::smallint[]) AS p (organisation, indicator)
-		JOIN observations AS f ON f.organisation = p.organisation AND f.indicator = p.indicator`, []any{organisations, indicators}
+		` + d.probe("JOIN", "observations", "f", "f.organisation = p.organisation AND f.indicator = p.indicator"), []any{organisations, indicators}
+}
+
+// probe: OFFSET 0 keeps PostgreSQL from turning the look-up into a hash join.
+func (d *postgresDialect) probe(how, table, alias, condition string) string {
+	return how + ` LATERAL (SELECT * FROM ` + table + ` AS ` + alias + ` WHERE ` + condition + ` OFFSET 0) AS ` + alias + ` ON true`
 }
 
 var (
@@ -233,12 +242,7 @@ func (d *postgresDialect) insert(ctx context.Context, t *txn, table string, name
 			return err
 		})
 	}
-	query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::int[],
-		$7::int[], $8::int[], $9::int[], $10::int[], $11::int[], $12::smallint[], $13::smallint[], $14::smallint[], $15::text[]`
-	if len(names) == len(factNames) {
-		query += `, $16::int[]`
-	}
-	_, err := t.tx.ExecContext(ctx, query+`)`, columnsOf(rows)[:len(names)]...)
+	_, err := t.tx.ExecContext(ctx, insertArrays(table, names), columnsOf(rows)[:len(names)]...)
 	return err
 }
 
@@ -246,13 +250,24 @@ func (d *postgresDialect) updateFacts(ctx context.Context, t *txn, rows []factRo
 	if len(rows) == 0 {
 		return nil
 	}
-	_, err := t.tx.ExecContext(ctx, `UPDATE observations AS o SET value = n.value, tx = n.tx, submission = n.submission, profile = n.profile, actor = n.actor,
-			version = n.version, obs_status = n.obs_status, deleted = n.deleted, details = n.details, approved_version = n.approved_version
-		FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::int[], $7::int[], $8::int[], $9::int[], $10::int[], $11::int[],
-			$12::smallint[], $13::smallint[], $14::smallint[], $15::text[], $16::int[]) AS n (`+strings.Join(factNames, ", ")+`)
-		WHERE o.organisation = n.organisation AND o.indicator = n.indicator AND o.territory = n.territory
-			AND o.period_start = n.period_start AND o.period_end = n.period_end AND o.cut = n.cut`, columnsOf(rows)...)
+	// An UPDATE joined to the arrays would read the whole table.
+	_, err := t.tx.ExecContext(ctx, insertArrays("observations", factNames)+onConflict, columnsOf(rows)...)
 	return err
+}
+
+// onConflict lets an insertion replace the fact on record.
+const onConflict = ` ON CONFLICT (organisation, indicator, territory, period_start, period_end, cut) DO UPDATE SET
+	value = excluded.value, tx = excluded.tx, submission = excluded.submission, profile = excluded.profile, actor = excluded.actor, version = excluded.version,
+	obs_status = excluded.obs_status, deleted = excluded.deleted, details = excluded.details, approved_version = excluded.approved_version`
+
+// insertArrays is an insertion of one array per column, see columnsOf.
+func insertArrays(table string, names []string) string {
+	query := `INSERT INTO ` + table + ` (` + strings.Join(names, ", ") + `) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::int[], $6::int[],
+		$7::int[], $8::int[], $9::int[], $10::int[], $11::int[], $12::smallint[], $13::smallint[], $14::smallint[], $15::text[]`
+	if len(names) == len(factNames) {
+		query += `, $16::int[]`
+	}
+	return query + `)`
 }
 
 // columnsOf turns rows into one array per column, in the order of factNames.
@@ -482,6 +497,10 @@ func (d *sqliteDialect) facts(pairs []pair, columns string) (string, []any) {
 		SELECT ` + columns + ` FROM p CROSS JOIN observations AS f ON f.organisation = p.organisation AND f.indicator = p.indicator`, nil
 }
 
+func (d *sqliteDialect) probe(how, table, alias, condition string) string {
+	return how + ` ` + table + ` AS ` + alias + ` ON ` + condition
+}
+
 func (d *sqliteDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) error {
 	return d.insert(ctx, t, "observations", factNames, "", rows)
 }
@@ -491,9 +510,7 @@ func (d *sqliteDialect) insertVersions(ctx context.Context, t *txn, rows []factR
 }
 
 func (d *sqliteDialect) updateFacts(ctx context.Context, t *txn, rows []factRow) error {
-	return d.insert(ctx, t, "observations", factNames, ` ON CONFLICT (organisation, indicator, territory, period_start, period_end, cut) DO UPDATE SET
-		value = excluded.value, tx = excluded.tx, submission = excluded.submission, profile = excluded.profile, actor = excluded.actor, version = excluded.version,
-		obs_status = excluded.obs_status, deleted = excluded.deleted, details = excluded.details, approved_version = excluded.approved_version`, rows)
+	return d.insert(ctx, t, "observations", factNames, onConflict, rows)
 }
 
 // insert writes 100 rows a statement; statements stay prepared on the one

@@ -162,3 +162,9 @@ func (s *Store) BrokenPromises(ctx context.Context) ([]string, error) {
 	}
 	return broken, nil
 }
+
+// AccessLines counts the lines of the access log.
+func (s *Store) AccessLines(ctx context.Context) (n int, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM access_log`).Scan(&n)
+	return n, err
+}

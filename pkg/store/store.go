@@ -247,10 +247,18 @@ func (s *Store) attempt(ctx context.Context, fn func(context.Context, *txn) erro
 	if err != nil {
 		return fmt.Errorf("beginning a transaction: %w", err)
 	}
+	ended := false
+	defer func() {
+		if !ended { // fn panicked: let go of the connection, which may be the only one
+			tx.Rollback()
+		}
+	}()
 	t := &txn{store: s, conn: conn, tx: tx, id: s.clock.next(s.now())}
 	t.orm = s.gormDB.Session(&gorm.Session{NewDB: true, Context: ctx}) // with a context, a statement of its own
 	t.orm.Statement.ConnPool = tx
-	if err := fn(context.WithValue(ctx, txnKey{}, t), t); err != nil {
+	err = fn(context.WithValue(ctx, txnKey{}, t), t)
+	ended = true
+	if err != nil {
 		return errors.Join(err, ignoreDone(tx.Rollback()))
 	}
 	if err := ctx.Err(); err != nil {
