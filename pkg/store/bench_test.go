@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,23 +104,41 @@ func (w *benchWorld) batch(n int, plus int64) impact.Batch {
 	return impact.Batch{Principal: impact.Principal{Client: "bench", Role: impact.RoleOrganisation, Organisation: org.ID}, Rows: rows, Checker: w.checker}
 }
 
-func (w *benchWorld) ingest(b *testing.B, batches int, plus int64, want impact.Outcome) time.Duration {
-	var took time.Duration
-	for n := range batches {
-		batch := w.batch(n, plus)
-		start := time.Now()
-		results, err := w.s.PutObservations(context.Background(), batch)
-		took += time.Since(start)
-		if err != nil {
-			b.Fatal(err)
-		}
-		for i, r := range results.Rows {
-			if r.Outcome != want {
-				b.Fatalf("batch %d row %d: %s %+v, want %s", n, i, r.Outcome, r.Faults, want)
+// ingest writes batches from to upto with some writers at once.
+func (w *benchWorld) ingest(b *testing.B, from, upto, writers int, plus int64, want impact.Outcome) time.Duration {
+	todo := make(chan impact.Batch, 2*writers)
+	var wg sync.WaitGroup
+	var idle atomic.Int64 // time spent on waiting for a batch to be made up
+	start := time.Now()
+	for range writers {
+		wg.Go(func() {
+			for {
+				wait := time.Now()
+				batch, more := <-todo
+				idle.Add(int64(time.Since(wait)))
+				if !more {
+					return
+				}
+				results, err := w.s.PutObservations(context.Background(), batch)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				for i, r := range results.Rows {
+					if r.Outcome != want {
+						b.Errorf("row %d: %s %+v, want %s", i, r.Outcome, r.Faults, want)
+						return
+					}
+				}
 			}
-		}
+		})
 	}
-	return took
+	for n := from; n < upto; n++ {
+		todo <- w.batch(n, plus)
+	}
+	close(todo)
+	wg.Wait()
+	return time.Since(start) - time.Duration(idle.Load()/int64(writers))
 }
 
 // BenchmarkIngest writes BENCH_ROWS observations (a million by default) in
@@ -155,9 +175,10 @@ func BenchmarkIngest(b *testing.B) {
 func benchIngest(b *testing.B, url string, rows int, baseline func(*benchWorld) time.Duration) {
 	batches := rows / benchBatch
 	w := newBenchWorld(b, url, min(batches, 1000))
-	fresh := w.ingest(b, batches, 0, impact.Created)
-	same := w.ingest(b, batches/10, 0, impact.Unchanged)
-	other := w.ingest(b, batches/10, 1, impact.Updated)
+	alone := w.ingest(b, 0, batches/2, 1, 0, impact.Created)
+	together := w.ingest(b, batches/2, batches, 4, 0, impact.Created)
+	same := w.ingest(b, 0, batches/10, 1, 0, impact.Unchanged)
+	other := w.ingest(b, 0, batches/10, 1, 1, impact.Updated)
 	start := time.Now()
 	cube := calculation.NewCube(w.catalogue)
 	f, err := w.s.Follow(context.Background(), cube, time.Second)
@@ -172,7 +193,8 @@ func benchIngest(b *testing.B, url string, rows int, baseline func(*benchWorld) 
 	if cube.ObservationCount() != rows {
 		b.Fatalf("the cube holds %d", cube.ObservationCount())
 	}
-	b.ReportMetric(float64(rows)/fresh.Seconds(), "rows/s")
+	b.ReportMetric(float64(rows/2)/alone.Seconds(), "rows/s-1-writer")
+	b.ReportMetric(float64(rows/2)/together.Seconds(), "rows/s-4-writers")
 	b.ReportMetric(float64(rows/10)/same.Seconds(), "unchanged/s")
 	b.ReportMetric(float64(rows/10)/other.Seconds(), "corrected/s")
 	b.ReportMetric(load.Seconds(), "cube-load-s")
@@ -181,7 +203,8 @@ func benchIngest(b *testing.B, url string, rows int, baseline func(*benchWorld) 
 	}
 	limit := baseline(w)
 	b.ReportMetric(float64(rows)/limit.Seconds(), "limit-rows/s")
-	b.ReportMetric(limit.Seconds()/fresh.Seconds(), "of-limit")
+	b.ReportMetric(limit.Seconds()/2/alone.Seconds(), "of-limit-1-writer")
+	b.ReportMetric(limit.Seconds()/2/together.Seconds(), "of-limit-4-writers")
 }
 
 func tableSizes(b *testing.B, s *Store) map[string]int64 {
@@ -285,4 +308,51 @@ SELECT ` + columns + ` FROM observation_versions WHERE version = 1 ORDER BY orga
 	start := time.Now()
 	run(limit, "PRAGMA synchronous = NORMAL;\n.mode csv\n.import "+dir+"/facts.csv observations\n.import "+dir+"/versions.csv observation_versions\n")
 	return time.Since(start)
+}
+
+// BenchmarkSingleWrites has 16 callers state one value after the other.
+func BenchmarkSingleWrites(b *testing.B) {
+	run := func(b *testing.B, url string) {
+		w := newBenchWorld(b, url, 64)
+		batches := make(chan impact.Batch, 1<<16)
+		go func() {
+			defer close(batches)
+			for n := 0; ; n++ {
+				all := w.batch(n, 0)
+				for i := range all.Rows {
+					one := all
+					one.Rows = all.Rows[i : i+1]
+					select {
+					case batches <- one:
+					case <-b.Context().Done():
+						return
+					}
+				}
+			}
+		}()
+		time.Sleep(time.Second) // some are ready before the clock runs
+		b.SetParallelism(8)     // times GOMAXPROCS
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := w.s.PutObservations(context.Background(), <-batches); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "writes/s")
+	}
+	b.Run("postgres", func(b *testing.B) {
+		cluster, err := pgtest.Start(pgtest.Options{Durable: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { cluster.Stop() })
+		dsn, err := cluster.CreateDatabase(context.Background(), "bench")
+		if err != nil {
+			b.Fatal(err)
+		}
+		run(b, dsn)
+	})
+	b.Run("sqlite", func(b *testing.B) { run(b, "sqlite:"+filepath.Join(b.TempDir(), "bench.db")) })
 }

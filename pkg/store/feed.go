@@ -57,6 +57,13 @@ func (r *recent) at(seq int64) *commit {
 	return r.commits[seq]
 }
 
+// followed tells that somebody will ask for commits.
+func (r *recent) followed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.wakers) > 0
+}
+
 // last is the newest commit of this process.
 func (r *recent) last() int64 {
 	r.mu.Lock()
@@ -156,14 +163,11 @@ func (a attributes) change(ctx context.Context, s *Store, now *factRow, state im
 // changes tells the follower of this process what the workspace did; nil when
 // it must read the tables.
 func (w *workspace) changes(ctx context.Context) (*commit, error) {
-	if w.whole {
+	if w.whole || !w.s.recent.followed() {
 		return nil, nil
 	}
-	done := &commit{}
-	for _, c := range w.cells {
-		if !c.dirty {
-			continue
-		}
+	done := &commit{Cells: make([]calculation.Change, 0, len(w.revised))}
+	for _, c := range w.revised {
 		var approved *factRow
 		if c.now.approved > 0 && c.now.approved != c.now.version {
 			if c.now.approved != c.before.version {

@@ -28,8 +28,9 @@ import (
 // already names another fact.
 func (s *Store) PutObservations(ctx context.Context, b impact.Batch) (impact.Results, error) {
 	m := newMember(ctx, b)
-	var err error
+	err := s.submissionKeys.fill(ctx, s)
 	switch {
+	case err != nil:
 	case txnOf(ctx) != nil || len(b.Rows) > groupRows:
 		err = s.transact(ctx, func(ctx context.Context, t *txn) error { return s.put(ctx, t, []*member{m}) })
 		if err == nil {
@@ -84,7 +85,8 @@ func (m *member) restore() {
 // holds, the zero row when nothing; now is what it will hold.
 type cell struct {
 	before, now factRow
-	exists      bool // the database has a row, be it a tombstone
+	between     []factRow // versions written by this transaction and no longer current
+	exists      bool      // the database has a row, be it a tombstone
 	dirty       bool
 	submission  *submissionState
 }
@@ -113,8 +115,7 @@ type workspace struct {
 	byKey         map[int32]*submissionState
 	named         map[externalKey]factKey // external ids
 	renamed       map[externalKey]bool    // those to write or remove
-	versions      []factRow
-	versionOf     []*cell
+	revised       []*cell
 	attributes    attributes
 	whole         bool // what changed goes beyond the cells written
 }
@@ -654,8 +655,12 @@ func (w *workspace) unname(c *cell, source, externalID string) {
 // revise makes next the version in force.
 func (w *workspace) revise(c *cell, next factRow) {
 	next.tx, next.version = w.t.id, c.now.version+1
+	if c.dirty {
+		c.between = append(c.between, c.now)
+	} else {
+		w.revised = append(w.revised, c)
+	}
 	c.now, c.dirty = next, true
-	w.versions, w.versionOf = append(w.versions, next), append(w.versionOf, c)
 }
 
 // move puts a cell into a submission and keeps count.
@@ -717,25 +722,24 @@ func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("writing submissions: %w", err)
 	}
-	if len(w.versions) == 0 && !changed {
+	if len(w.revised) == 0 && !changed {
 		return 0, nil
 	}
-	for i, c := range w.versionOf {
-		w.versions[i].submission, c.now.submission = c.submission.Key, c.submission.Key
-	}
-	slices.SortFunc(w.versions, func(a, b factRow) int { return cmp.Or(a.compare(b.factKey), cmp.Compare(a.version, b.version)) })
+	slices.SortFunc(w.revised, func(a, b *cell) int { return a.now.compare(b.now.factKey) })
+	versions := make([]factRow, 0, len(w.revised))
 	var inserts, updates []factRow
-	for _, c := range w.cells {
-		switch {
-		case !c.dirty:
-		case c.exists:
+	for _, c := range w.revised {
+		c.now.submission = c.submission.Key
+		for _, v := range c.between {
+			v.submission = c.submission.Key
+			versions = append(versions, v)
+		}
+		versions = append(versions, c.now)
+		if c.exists {
 			updates = append(updates, c.now)
-		default:
+		} else {
 			inserts = append(inserts, c.now)
 		}
-	}
-	for _, rows := range [][]factRow{inserts, updates} {
-		slices.SortFunc(rows, func(a, b factRow) int { return a.compare(b.factKey) })
 	}
 	d := w.s.dialect
 	if err := d.insertFacts(ctx, w.t, inserts); err != nil {
@@ -744,7 +748,7 @@ func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
 	if err := d.updateFacts(ctx, w.t, updates); err != nil {
 		return 0, fmt.Errorf("writing changed facts: %w", err)
 	}
-	if err := d.insertVersions(ctx, w.t, w.versions); err != nil {
+	if err := d.insertVersions(ctx, w.t, versions); err != nil {
 		return 0, fmt.Errorf("writing versions: %w", err)
 	}
 	if err := w.writeNames(ctx); err != nil {

@@ -54,9 +54,11 @@ type Store struct {
 	cuts      dictionary[string]
 	profiles  dictionary[profile]
 	actors    dictionary[actor]
-	recent    recent
-	group     *group
-	running   running
+
+	submissionKeys keyReserve
+	recent         recent
+	group          *group
+	running        running
 }
 
 // Open connects to `postgres://…` or `sqlite:PATH` and checks that the

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -543,13 +544,17 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, err err
 	slices.SortFunc(counted, byKey)
 	if len(fresh) > 0 {
 		slices.SortFunc(fresh, func(a, b *submissionState) int { return strings.Compare(string(a.ID), string(b.ID)) })
-		last, err := w.t.next(ctx, "submission", len(fresh))
-		if err != nil {
-			return false, err
+		last, ok := w.s.submissionKeys.take(int32(len(fresh)))
+		if !ok {
+			counted, err := w.t.next(ctx, "submission", len(fresh))
+			if err != nil {
+				return false, err
+			}
+			last = int32(counted)
 		}
 		rows := make([]submissionRow, len(fresh))
 		for i, u := range fresh {
-			u.Key = int32(last) - int32(len(fresh)-1-i)
+			u.Key = last - int32(len(fresh)-1-i)
 			rows[i] = u.submissionRow
 		}
 		if err := w.t.orm.WithContext(ctx).CreateInBatches(rows, 200).Error; err != nil {
@@ -607,5 +612,55 @@ func (w *workspace) writeCounts(ctx context.Context, rows []*submissionState) er
 			return err
 		}
 	}
+	return nil
+}
+
+// keyReserve holds numbers counted ahead, in a transaction of their own: the
+// counter is a row, and a writer that held it until its end would make all
+// others wait. What is not used when the process ends is lost, which harms
+// nobody.
+type keyReserve struct {
+	mu         sync.Mutex
+	last, upto int32 // last given, last owned
+}
+
+const (
+	keysAhead = 1024
+	keysLow   = 256
+)
+
+func (r *keyReserve) take(n int32) (last int32, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.upto-r.last < n {
+		return 0, false
+	}
+	r.last += n
+	return r.last, true
+}
+
+func (r *keyReserve) low() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.upto-r.last < keysLow
+}
+
+// fill counts ahead when little is left; inside a transaction it cannot, and
+// who needs a number then takes it from the counter.
+func (r *keyReserve) fill(ctx context.Context, s *Store) error {
+	if txnOf(ctx) != nil || !r.low() {
+		return nil
+	}
+	var upto int64
+	err := s.transact(ctx, func(ctx context.Context, t *txn) (err error) {
+		upto, err = t.next(ctx, "submission", keysAhead)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last, r.upto = int32(upto)-keysAhead, int32(upto)
 	return nil
 }
