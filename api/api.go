@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -91,6 +93,9 @@ type server struct {
 	assets   sync.Map // name → document
 }
 
+// writtenURL is the server in the committed contract: what `make run` serves.
+const writtenURL = "http://127.0.0.1:8080"
+
 // New checks the configuration and gives the whole API as one handler.
 func New(c Config) (http.Handler, error) { return serve(c, Routes()) }
 
@@ -110,7 +115,12 @@ func serve(c Config, routes []Route) (http.Handler, error) {
 	}
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	s := &server{Config: c, base: base, routes: routes, static: map[string]bool{}}
-	s.openapi, s.openyaml = newDocument(c.OpenAPIJSON), newDocument(c.OpenAPIYAML)
+	// The document names the server that serves it, so that clients made from
+	// it call this one.
+	written := []byte(strconv.Quote(writtenURL))
+	named := []byte(strconv.Quote(c.PublicURL))
+	s.openapi = newDocument(bytes.Replace(c.OpenAPIJSON, written, named, 1))
+	s.openyaml = newDocument(bytes.Replace(c.OpenAPIYAML, written, named, 1))
 	s.damper = newDamper(c.Now)
 
 	e := echo.New()

@@ -32,7 +32,7 @@ type OrganisationInput struct {
 	RNA   string `json:"rna,omitempty" example:"W691234567"`
 	// Ids in other systems.
 	ExternalIDs []ExternalID `json:"external_ids,omitempty"`
-	Class       string       `json:"organisation_class,omitempty" example:"association"`
+	Class       string       `json:"organisation_class" example:"association"`
 	// Code of the list structure_kind.
 	StructureKind string `json:"structure_kind,omitempty" example:"ACI"`
 	// INSEE legal category, 4 digits.

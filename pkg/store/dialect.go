@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -391,9 +392,12 @@ func (d *sqliteDialect) open(_ context.Context, address string) (*sql.DB, *sql.D
 		return nil, nil, errors.New("sqlite: needs the path of a file (sqlite:retombees.db)")
 	}
 	path, _, _ = strings.Cut(path, "?")
+	if err := ownerOnly(path); err != nil {
+		return nil, nil, err
+	}
 	file := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
 	dsn := func(more ...string) string {
-		q := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "foreign_keys(1)", "synchronous(NORMAL)"}, more...)}
+		q := url.Values{"_pragma": append([]string{"busy_timeout(10000)", "foreign_keys(1)", "synchronous(FULL)"}, more...)}
 		return file.String() + "?" + q.Encode()
 	}
 	// One connection writes. immediate: a transaction that will write says so at
@@ -416,6 +420,16 @@ func (d *sqliteDialect) open(_ context.Context, address string) (*sql.DB, *sql.D
 
 // close finalises the statements of the connection there is; those of one that
 // was lost went with it.
+// ownerOnly makes the file when it is absent: what it will hold is private. The
+// journals beside it take the same rights from SQLite.
+func ownerOnly(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 func (d *sqliteDialect) close(write, read *sql.DB) error {
 	var finalised error
 	conn, err := write.Conn(context.Background())

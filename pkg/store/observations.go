@@ -447,9 +447,10 @@ func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]i
 	return list, nil
 }
 
-// DeleteObservation leaves a tombstone, on every part of a composed one. The
-// version is the one the caller has seen. What was approved keeps counting
-// until the deletion is approved.
+// DeleteObservation leaves a tombstone. The version is the one the caller has
+// seen. What was approved keeps counting until the deletion is approved. A view
+// over components cannot be deleted (bad_state): its components are facts of
+// their own, which other views may show too.
 func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id impact.ObservationID, version int) (seq int64, err error) {
 	current, err := s.Observation(ctx, p, id)
 	if err != nil {
@@ -458,49 +459,37 @@ func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id im
 	if !p.Writes(current.OrganisationID) {
 		return 0, forbidden("observations.write")
 	}
+	if len(current.Parts) > 0 {
+		return 0, viewCannotBeDeleted(current.Parts)
+	}
 	keys, _, err := s.leafKeys(ctx, id)
 	if err != nil {
 		return 0, err
 	}
+	key := keys[0]
 	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
 		w := &workspace{s: s, t: t}
 		if w.catalogue, err = s.Catalogue(ctx); err != nil {
 			return err
 		}
-		var pairs []pair
-		for _, k := range keys {
-			pairs = append(pairs, pair{k.organisation, k.indicator})
-		}
-		if err := w.read(ctx, []int32{keys[0].organisation}, pairs, nil); err != nil {
+		if err := w.read(ctx, []int32{key.organisation}, []pair{{key.organisation, key.indicator}}, nil); err != nil {
 			return err
 		}
-		if err := s.unlocked(w.locked, keys[0].period()); err != nil {
+		if err := s.unlocked(w.locked, key.period()); err != nil {
 			return err
 		}
-		var cells []*cell
-		held := 0
-		for _, k := range keys {
-			if c := w.cells[k]; c != nil && c.live() {
-				cells = append(cells, c)
-				held += int(c.now.version)
-			}
-		}
-		switch {
-		case len(cells) == 0:
+		c := w.cells[key]
+		if c == nil || !c.live() {
 			return impact.NotFoundError()
-		case held != version:
+		}
+		if held := int(c.now.version); held != version {
 			return stale(held)
 		}
+		cells := []*cell{c}
 		if err := w.bury(ctx, p, cells); err != nil {
 			return err
 		}
-		of := map[*submissionState][]*cell{}
-		for _, c := range cells {
-			of[c.submission] = append(of[c.submission], c)
-		}
-		for u, cells := range of {
-			w.reviewAgain(u, cells, false, p.Client)
-		}
+		w.reviewAgain(c.submission, cells, false, p.Client)
 		seq, err = w.write(ctx, "observations")
 		return err
 	})
@@ -508,4 +497,17 @@ func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id im
 		return 0, fmt.Errorf("deleting an observation: %w", err)
 	}
 	return seq, nil
+}
+
+func viewCannotBeDeleted(parts []impact.Observation) error {
+	ids := make([]string, len(parts))
+	for i, part := range parts {
+		ids[i] = string(part.ID)
+	}
+	list := strings.Join(ids, ", ")
+	return &impact.Error{
+		Kind: impact.Conflict, Code: "bad_state",
+		Detail: impact.Text{FR: "Un ratio se calcule sur ses composantes : il ne se supprime pas.", EN: "A ratio is computed from its components: it cannot be deleted."},
+		Hint:   impact.Text{FR: "Supprimez celles qui sont fausses : " + list + ".", EN: "Delete those that are wrong: " + list + "."},
+	}
 }
