@@ -2,6 +2,7 @@ package impact
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -248,6 +249,11 @@ type batch struct {
 	c     *Checker
 	cells []batchCell // sorted by organisation, indicator, period, territory, cut
 	known map[Neighbour]*knownCells
+	// alone: each row is compared with what is known and would stay, as if it
+	// were the only one of the batch.
+	alone bool
+	// overlaps gathers the periods that each row cannot stand beside.
+	overlaps map[*Row][]Period
 
 	// Room used again by one check after the other.
 	spans []batchCell
@@ -265,6 +271,10 @@ type knownCells struct {
 // Reconcile checks a batch against itself and against the current observations
 // of its neighbours, and appends what it finds to the rows. Rows that already
 // have faults are left aside. known need not hold pairs without observations.
+//
+// Each row is compared with what is known before it is compared with the other
+// rows: a rejected row is not stored, so it hurts no other. Rows that are good
+// but for each other are all rejected.
 func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 	b := batch{c: c, known: make(map[Neighbour]*knownCells, len(known))}
 	n := 0
@@ -272,7 +282,9 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 		n += len(row.Cells)
 	}
 	b.cells = make([]batchCell, 0, n)
+	warned := make([]int, len(rows)) // how many warnings each row came with
 	for i, row := range rows {
+		warned[i] = len(row.Warnings)
 		if len(row.Faults) > 0 {
 			continue
 		}
@@ -294,9 +306,44 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 		}
 		return cmp.Compare(x.index, y.index)
 	})
+	// Most batches are good as a whole, which one pass tells.
 	b.checkSameCell()
-	// A cell with two values has none that the rest could be compared with.
-	b.cells = slices.DeleteFunc(b.cells, func(c batchCell) bool { return len(c.row.Faults) > 0 })
+	if !slices.ContainsFunc(b.cells, faulty) {
+		if b.compare(); !slices.ContainsFunc(b.cells, faulty) {
+			return
+		}
+	}
+	for i := range b.cells {
+		b.cells[i].row.Faults = nil
+	}
+	// A row that leaves may have replaced or withdrawn something known, so those
+	// that stay are judged again.
+	for rejected := true; rejected; {
+		for _, check := range []func(){b.compareAlone, b.checkSameCell, b.compare} {
+			for i := range b.cells {
+				row := b.cells[i].row
+				row.Warnings = row.Warnings[:warned[b.cells[i].index]]
+			}
+			check()
+			before := len(b.cells)
+			b.cells = slices.DeleteFunc(b.cells, faulty)
+			if rejected = len(b.cells) < before; rejected {
+				break
+			}
+		}
+	}
+}
+
+func faulty(c batchCell) bool { return len(c.row.Faults) > 0 }
+
+func (b *batch) compareAlone() {
+	b.alone = true
+	b.compare()
+	b.alone = false
+}
+
+// compare runs all checks but that of cells stated twice.
+func (b *batch) compare() {
 	for pair := range groups(b.cells, func(a, b *Observation) bool {
 		return a.Organisation == b.Organisation && a.Indicator == b.Indicator
 	}) {
@@ -309,6 +356,7 @@ func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
 			}
 		}
 	}
+	b.tellOverlaps()
 	for i := range b.cells {
 		b.checkPrevious(&b.cells[i])
 		b.checkRelations(&b.cells[i])
@@ -385,15 +433,37 @@ func (k *knownCells) values(yield func(*Observation) bool) {
 	}
 }
 
-// find gives the cell of the batch, else of the database; nil when neither has
-// one.
-func (b *batch) find(org OrganisationKey, ind IndicatorKey, p place) *Observation {
-	want := CellKey{org, ind, p.territory, p.period, p.cut}
+// find gives what a cell is compared with: the cell of the batch, else of the
+// database; nil when neither has one. Alone, a row sees its own cells, and
+// nothing where another row is about to replace what is known.
+func (b *batch) find(c *batchCell, ind IndicatorKey, p place) *Observation {
+	want := CellKey{c.obs.Organisation, ind, p.territory, p.period, p.cut}
+	if b.alone {
+		for i := range c.row.Cells {
+			if o := &c.row.Cells[i]; o.CellKey == want {
+				return o
+			}
+		}
+	}
+	if o := b.stated(&want); o != nil {
+		if b.alone {
+			return nil
+		}
+		return o
+	}
+	if o := b.known[Neighbour{want.Organisation, ind}].at(p); o != nil && !o.Deleted {
+		return o
+	}
+	return nil
+}
+
+// stated gives the cell of the batch, or nil.
+func (b *batch) stated(want *CellKey) *Observation {
 	// sort.Find would take a closure, and a heap allocation for each of the
 	// thousands of look-ups of a batch.
 	low, high := 0, len(b.cells)
 	for low < high {
-		switch mid := int(uint(low+high) >> 1); compareCells(&b.cells[mid].obs.CellKey, &want) {
+		switch mid := int(uint(low+high) >> 1); compareCells(&b.cells[mid].obs.CellKey, want) {
 		case 0:
 			return b.cells[mid].obs
 		case -1:
@@ -402,15 +472,12 @@ func (b *batch) find(org OrganisationKey, ind IndicatorKey, p place) *Observatio
 			high = mid
 		}
 	}
-	if o := b.known[Neighbour{org, ind}].at(p); o != nil && !o.Deleted {
-		return o
-	}
 	return nil
 }
 
 // withdraws tells that the batch takes the number of a known cell away.
 func (b *batch) withdraws(o *Observation) bool {
-	now := b.find(o.Organisation, o.Indicator, place{o.Territory, o.Period, o.Cut})
+	now := b.stated(&o.CellKey)
 	return now != nil && now.Value == nil
 }
 
@@ -479,14 +546,10 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 	}
 	b.spans = spans
 	for i := range spans {
-		for j := i + 1; j < len(spans); j++ {
+		for j := i + 1; j < len(spans) && !b.alone; j++ {
 			if clash(spans[i].obs.Period, spans[i].gran, spans[j].obs.Period, spans[j].gran) {
-				b.eachOf(pair, spans[i].obs.Period, func(c *batchCell) {
-					c.row.Faults = append(c.row.Faults, *overlappingPeriod(c.obs.Period, spans[j].obs.Period))
-				})
-				b.eachOf(pair, spans[j].obs.Period, func(c *batchCell) {
-					c.row.Faults = append(c.row.Faults, *overlappingPeriod(c.obs.Period, spans[i].obs.Period))
-				})
+				b.overlap(pair, spans[i].obs.Period, spans[j].obs.Period)
+				b.overlap(pair, spans[j].obs.Period, spans[i].obs.Period)
 			} else if spans[j].obs.Period.Start.Year() > spans[i].obs.Period.End.Year() {
 				break // sorted: those that follow are later still
 			}
@@ -505,9 +568,7 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 		told = append(told, o.Period)
 		for i := range spans {
 			if clashes(spans[i]) {
-				b.eachOf(pair, spans[i].obs.Period, func(c *batchCell) {
-					c.row.Faults = append(c.row.Faults, *overlappingPeriod(c.obs.Period, o.Period))
-				})
+				b.overlap(pair, spans[i].obs.Period, o.Period)
 			}
 		}
 	}
@@ -526,20 +587,54 @@ func clash(p Period, pg Granularity, q Period, qg Granularity) bool {
 	return pg != Interval && qg != Interval && pg != qg && p.Start.Year() == q.Start.Year()
 }
 
-func (b *batch) eachOf(pair []batchCell, p Period, do func(*batchCell)) {
+// overlap notes that the rows of pair that hold a number for p clash with other.
+func (b *batch) overlap(pair []batchCell, p, other Period) {
+	if b.overlaps == nil {
+		b.overlaps = map[*Row][]Period{}
+	}
 	for i := range pair {
-		if pair[i].obs.Period == p && pair[i].obs.Value != nil {
-			do(&pair[i])
+		if c := &pair[i]; c.obs.Period == p && c.obs.Value != nil {
+			b.overlaps[c.row] = append(b.overlaps[c.row], other)
 		}
 	}
 }
 
-func overlappingPeriod(p, other Period) *Fault {
+// tellOverlaps says to each row, once, all the periods it clashes with.
+func (b *batch) tellOverlaps() {
+	if len(b.overlaps) == 0 {
+		return
+	}
+	for i := range b.cells {
+		row := b.cells[i].row
+		if others := b.overlaps[row]; others != nil {
+			row.Faults = append(row.Faults, *overlappingPeriod(row.Period, others))
+			delete(b.overlaps, row)
+		}
+	}
+}
+
+func overlappingPeriod(p Period, others []Period) *Fault {
+	slices.SortFunc(others, func(p, q Period) int {
+		return cmp.Or(cmp.Compare(p.Start, q.Start), cmp.Compare(p.End, q.End))
+	})
+	others = slices.Compact(others)
+	var names []string
+	for _, o := range others[:min(len(others), 12)] { // the months of a year
+		names = append(names, o.String())
+	}
+	if len(others) > len(names) {
+		names = append(names, "…")
+	}
+	list := strings.Join(names, ", ")
+	hint := Text{"supprimez d'abord l'autre valeur.", "delete the other value first."}
+	if len(others) > 1 {
+		hint = Text{"supprimez d'abord les autres valeurs.", "delete the other values first."}
+	}
 	return newFault("overlapping_period", p.String(),
-		"Une valeur existe déjà pour "+other.String()+" : une seule fréquence par année civile, sans chevauchement.",
-		"A value already stands for "+other.String()+": one frequency per calendar year, without overlap.",
-		"Déclarez à la même fréquence que le reste de l'année, ou supprimez d'abord l'autre valeur.",
-		"State at the same frequency as the rest of the year, or delete the other value first.").at("/period")
+		"Une valeur existe déjà pour "+list+" : une seule fréquence par année civile, sans chevauchement.",
+		"A value already stands for "+list+": one frequency per calendar year, without overlap.",
+		"Déclarez à la même fréquence que le reste de l'année, ou "+hint.FR,
+		"State at the same frequency as the rest of the year, or "+hint.EN).at("/period")
 }
 
 // checkTerritories refuses a territory and one inside it, for one organisation,
@@ -547,25 +642,25 @@ func overlappingPeriod(p, other Period) *Fault {
 func (b *batch) checkTerritories(same []batchCell, known *knownCells) {
 	g := b.c.Catalogue.gazetteer
 	p := same[0].obs.Period
-	held := b.held[:0] // of the batch and of the database, with a number, sorted
+	held := b.held[:0] // of the batch unless alone, and of the database, with a number, sorted
+	some := false
 	for i := range same {
 		if same[i].obs.Value != nil {
-			held = append(held, same[i].obs.Territory)
+			some = true
+			if !b.alone {
+				held = append(held, same[i].obs.Territory)
+			}
 		}
 	}
-	mine := len(held)
 	for o := range known.values {
 		if o.Period == p && !b.withdraws(o) {
 			held = append(held, o.Territory)
 		}
 	}
 	b.held = held
-	if len(held) < 2 || mine == 0 {
-		return
-	}
 	slices.Sort(held)
 	held = slices.Compact(held)
-	if len(held) < 2 {
+	if !some || len(held) == 0 || len(held) == 1 && held[0] == same[0].obs.Territory && held[0] == same[len(same)-1].obs.Territory {
 		return
 	}
 	has := func(k TerritoryKey) bool {
@@ -627,41 +722,55 @@ func (b *batch) checkParts(spot []batchCell, known *knownCells) {
 			return
 		}
 	}
-	// All cells of the spot, the batch before the database.
-	parts := map[string]*Observation{}
-	for k := range known.values {
-		if k.Period == o.Period && k.Territory == o.Territory {
-			parts[k.Cut] = k
-		}
-	}
-	for i := range spot {
-		parts[spot[i].obs.Cut] = spot[i].obs
-	}
-	whole, ok := number(parts[""])
-	if !ok || len(parts) == 1 {
-		return
-	}
+	// The whole and the sums by dimension: of the database where the batch does
+	// not restate them and, unless each row is alone, of the batch.
+	var whole *Observation
 	sums := map[string]Quantity{}
-	for cut, part := range parts {
-		q, ok := number(part)
-		if cut == "" || !ok {
-			continue
+	add := func(o *Observation, to map[string]Quantity) {
+		if o.Cut == "" {
+			whole = o
+			return
 		}
-		if dims, disjoint := b.dimensionsOf(cut); disjoint {
-			sums[dims] += q
-		} else {
-			sums[dims] = max(sums[dims], q)
+		if q, ok := number(o); ok {
+			if dims, disjoint := b.dimensionsOf(o.Cut); disjoint {
+				to[dims] += q
+			} else {
+				to[dims] = max(to[dims], q)
+			}
 		}
 	}
-	for dims, total := range sums {
-		if total <= whole {
+	for k := range known.values {
+		if k.Period == o.Period && k.Territory == o.Territory && b.stated(&k.CellKey) == nil {
+			add(k, sums)
+		}
+	}
+	if !b.alone {
+		for i := range spot {
+			add(spot[i].obs, sums)
+		}
+	}
+	stays := whole
+	for i := range spot {
+		own := sums
+		c := spot[i].obs
+		if b.alone {
+			whole = stays
+			if c.Cut != "" {
+				dims, _ := b.dimensionsOf(c.Cut)
+				own = map[string]Quantity{dims: sums[dims]}
+			}
+			add(c, own)
+		}
+		limit, ok := number(whole)
+		if !ok {
 			continue
 		}
-		for i := range spot {
-			if d, _ := b.dimensionsOf(spot[i].obs.Cut); spot[i].obs.Cut == "" || d == dims {
-				spot[i].row.Faults = append(spot[i].row.Faults, *newFault("part_exceeds_whole", valueText(spot[i].obs),
-					"Les parties par "+dims+" font "+total.String()+", plus que le total "+whole.String()+".",
-					"The parts by "+dims+" make "+total.String()+", more than the whole "+whole.String()+".",
+		dims, _ := b.dimensionsOf(c.Cut)
+		for _, d := range slices.Sorted(maps.Keys(own)) {
+			if total := own[d]; total > limit && (c.Cut == "" || d == dims) {
+				spot[i].row.Faults = append(spot[i].row.Faults, *newFault("part_exceeds_whole", valueText(c),
+					"Les parties par "+d+" font "+total.String()+", plus que le total "+limit.String()+".",
+					"The parts by "+d+" make "+total.String()+", more than the whole "+limit.String()+".",
 					"Corrigez le total ou les parties.", "Correct the whole or the parts.").at("/value"))
 			}
 		}
@@ -691,7 +800,7 @@ func (b *batch) checkPrevious(c *batchCell) {
 		return
 	}
 	prior := before(c.obs.Period, c.gran)
-	previous := b.find(c.obs.Organisation, c.obs.Indicator, place{c.obs.Territory, prior, c.obs.Cut})
+	previous := b.find(c, c.obs.Indicator, place{c.obs.Territory, prior, c.obs.Cut})
 	then, ok := number(previous)
 	if !ok || then == 0 {
 		return
@@ -750,7 +859,7 @@ func (b *batch) checkRelations(c *batchCell) {
 				if k == o.Indicator {
 					found = append(found, o)
 				} else {
-					found = append(found, b.find(o.Organisation, k, p))
+					found = append(found, b.find(c, k, p))
 				}
 			}
 		}

@@ -458,6 +458,126 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
+func TestARejectedRowLeavesTheBatchAndHurtsNoOther(t *testing.T) {
+	type S = impact.Statement
+	at := func(territory, period string) func(*S) {
+		return func(s *S) { s.Territory, s.Period = territory, period }
+	}
+	sex := func(code string) func(*S) {
+		return func(s *S) { s.Disaggregation = map[string]string{"sex": code} }
+	}
+	null := func(s *S) { s.Value, s.Status = "", "L" }
+	volunteers := func(value, territory string) S {
+		return statement("volunteer_hours", value, at(territory, "2023"))
+	}
+	for name, c := range map[string]struct {
+		known, rows []S
+		want        []string
+	}{
+		"a territory above a stored one hurts no third": {
+			[]S{volunteers("7", "commune-69003")},
+			[]S{volunteers("5", "metropole-200046977"), volunteers("9", "commune-69266")},
+			[]string{"overlapping_territory /territory", ""},
+		},
+		"good rows that conflict only with each other are both rejected": {
+			[]S{volunteers("7", "commune-69003")},
+			[]S{volunteers("5", "commune-69123"), volunteers("9", "arrondissement-69388"), volunteers("9", "commune-69266")},
+			[]string{"overlapping_territory /territory", "overlapping_territory /territory", ""},
+		},
+		"a period that clashes with a stored one hurts no other period": {
+			[]S{hours(at("commune-69266", "2024-Q4"))},
+			[]S{hours(at("commune-69266", "2024-07-01/2025-06-30")), hours(at("commune-69266", "2025-Q1")), hours(at("commune-69266", "2024"))},
+			[]string{"overlapping_period /period", "", "overlapping_period /period"},
+		},
+		"a rejected part does not weigh on the other part": {
+			[]S{statement("insertion_people", "10")},
+			[]S{statement("insertion_people", "11", sex("F")), statement("insertion_people", "4", sex("M"))},
+			[]string{"part_exceeds_whole /value", ""},
+		},
+		"a rejected whole does not refuse a new part": {
+			[]S{statement("insertion_people", "7", sex("F"))},
+			[]S{statement("insertion_people", "5"), statement("insertion_people", "6", sex("M"))},
+			[]string{"part_exceeds_whole /value", ""},
+		},
+		"parts that are good one by one are rejected together": {
+			[]S{statement("insertion_people", "10")},
+			[]S{statement("insertion_people", "7", sex("F")), statement("insertion_people", "6", sex("M"))},
+			[]string{"part_exceeds_whole /value", "part_exceeds_whole /value"},
+		},
+		"an outlet above the collection hurts no other outlet": {
+			[]S{statement("waste_collected", "100")},
+			[]S{statement("waste_recycled", "130"), statement("waste_reused", "20")},
+			[]string{"inconsistent /value", ""},
+		},
+		"a part and the whole that makes room for it": {
+			[]S{statement("headcount", "5")},
+			[]S{statement("headcount", "10"), statement("women", "6")},
+			[]string{"", ""},
+		},
+		"what a rejected row would have replaced still stands": {
+			[]S{statement("headcount", "5"), hours(at("commune-69266", "2025"))},
+			[]S{statement("headcount", "10"), statement("headcount", "12"), statement("women", "6")},
+			[]string{"duplicate_in_file ", "duplicate_in_file ", "part_exceeds_whole /value"},
+		},
+		"what a rejected row would have withdrawn still stands": {
+			[]S{hours(at("commune-69266", "2025"))},
+			[]S{hours(at("commune-69266", "2025"), null), hours(at("commune-69266", "2025"), null), hours()},
+			[]string{"duplicate_in_file ", "duplicate_in_file ", "overlapping_period /period"},
+		},
+		"a fact stated twice, once impossibly": {
+			[]S{statement("headcount", "5")},
+			[]S{statement("women", "6"), statement("women", "3")},
+			[]string{"part_exceeds_whole /value", ""},
+		},
+		"an annual value over four stored quarters has one fault": {
+			[]S{hours(at("commune-69266", "2025-Q1")), hours(at("commune-69266", "2025-Q2")), hours(at("commune-69266", "2025-Q3")), hours(at("commune-69266", "2025-Q4"))},
+			[]S{hours(at("commune-69266", "2025"))},
+			[]string{"overlapping_period /period"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			known := knownFrom(batchOf(t, c.known...))
+			for range 2 { // forwards, then backwards
+				rows := batchOf(t, c.rows...)
+				checker().Reconcile(rows, known)
+				var got []string
+				for _, r := range rows {
+					got = append(got, strings.Join(places(r.Faults), ", "))
+					wellSaid(t, r.Faults...)
+				}
+				if d := cmp.Diff(got, c.want); d != "" {
+					t.Error(d)
+				}
+				slices.Reverse(c.rows)
+				slices.Reverse(c.want)
+			}
+		})
+	}
+}
+
+func TestARowRejectedByItselfHurtsNoOther(t *testing.T) {
+	rows := batchOf(t, hours(func(s *impact.Statement) { s.Territory = "metropole-200046977" }), hours())
+	rows[0].Faults = []impact.Fault{{Code: "inconsistent"}}
+	checker().Reconcile(rows, nil)
+	if len(rows[0].Faults) != 1 || len(rows[1].Faults) != 0 {
+		t.Errorf("got %v and %v", places(rows[0].Faults), places(rows[1].Faults))
+	}
+}
+
+func TestAnOverlappingPeriodListsAllStoredPeriods(t *testing.T) {
+	period := func(p string) impact.Statement {
+		return hours(func(s *impact.Statement) { s.Period = p })
+	}
+	rows := batchOf(t, period("2025"))
+	checker().Reconcile(rows, knownFrom(batchOf(t, period("2025-Q3"), period("2025-Q1"), period("2025-Q2"))))
+	if len(rows[0].Faults) != 1 {
+		t.Fatalf("want one fault, got %v", places(rows[0].Faults))
+	}
+	if d := rows[0].Faults[0].Detail; !strings.Contains(d.EN, "2025-Q1, 2025-Q2, 2025-Q3:") || !strings.Contains(d.FR, "2025-Q1, 2025-Q2, 2025-Q3 :") {
+		t.Errorf("the detail lists the three quarters: %+v", d)
+	}
+}
+
 func TestNeighboursHoldTheRelatedIndicators(t *testing.T) {
 	rows := batchOf(t, statement("women", "3"), hours(), hours())
 	var got []string
