@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -36,12 +37,12 @@ type dialect interface {
 	migrator(db *sql.DB, texts fs.FS) (*goose.Provider, error)
 
 	// lockCommits makes the caller the only one that takes a commit number
-	// until its transaction ends.
-	lockCommits(ctx context.Context, tx *sql.Tx) error
-	// lockDictionary does the same for new words of the dictionaries, and
-	// lockOrganisations for the facts of some organisations (keys sorted).
-	lockDictionary(ctx context.Context, tx *sql.Tx) error
-	lockOrganisations(ctx context.Context, tx *sql.Tx, keys []int32) error
+	// until its transaction ends; lockDictionary does the same for new words of
+	// the dictionaries, lockOrganisations for the facts of some organisations
+	// (keys sorted).
+	lockCommits() []step
+	lockDictionary() []step
+	lockOrganisations(keys []int32) []step
 	// tryLock takes a lock by name until the transaction ends, false if
 	// another transaction has it.
 	tryLock(ctx context.Context, tx *sql.Tx, name string) (bool, error)
@@ -62,16 +63,25 @@ type dialect interface {
 	facts(pairs []pair, columns string) (query string, args []any)
 	// keyed is a table k of natural keys, to be joined.
 	keyed(keys []factKey) (table string, args []any)
-	// insertFacts, updateFacts and insertVersions write rows sorted by key.
-	insertFacts(ctx context.Context, t *txn, rows []factRow) error
-	updateFacts(ctx context.Context, t *txn, rows []factRow) error
-	insertVersions(ctx context.Context, t *txn, rows []factRow) error
-	// eachFact streams rows of integers that end with one text (whole-table
-	// reads of the follower).
-	eachFact(ctx context.Context, conn *sql.Conn, tx *sql.Tx, query string, numbers, texts int, yield func(numbers []int64, null []bool, texts []string) error, args ...any) error
+	// insertFacts, updateFacts and insertVersions write rows sorted by key, or
+	// give the step that will.
+	insertFacts(ctx context.Context, t *txn, rows []factRow) ([]step, error)
+	updateFacts(ctx context.Context, t *txn, rows []factRow) ([]step, error)
+	insertVersions(ctx context.Context, t *txn, rows []factRow) ([]step, error)
+	// run does some steps in their order, on PostgreSQL in one round trip.
+	run(ctx context.Context, t *txn, steps ...step) error
 
 	duplicate(err error) bool // a unique key is taken
 	transient(err error) bool // the same transaction may succeed when run again
+}
+
+// step is a statement of several that are run together. Its rows are numbers,
+// then texts; each is nil when there is nothing to read.
+type step struct {
+	query          string
+	args           []any
+	numbers, texts int
+	each           func(numbers []int64, null []bool, texts []string) error
 }
 
 func dialectOf(url string) (dialect, error) {
@@ -135,19 +145,16 @@ func (d *postgresDialect) migrator(db *sql.DB, texts fs.FS) (*goose.Provider, er
 	return goose.NewProvider(goose.DialectPostgres, db, texts, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 }
 
-func (d *postgresDialect) lockCommits(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(commitLock))
-	return err
+func (d *postgresDialect) lockCommits() []step {
+	return []step{{query: `SELECT pg_advisory_xact_lock($1)`, args: []any{int64(commitLock)}}}
 }
 
-func (d *postgresDialect) lockDictionary(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(dictionaryLock))
-	return err
+func (d *postgresDialect) lockDictionary() []step {
+	return []step{{query: `SELECT pg_advisory_xact_lock($1)`, args: []any{int64(dictionaryLock)}}}
 }
 
-func (d *postgresDialect) lockOrganisations(ctx context.Context, tx *sql.Tx, keys []int32) error {
-	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::int[]) AS k`, int32(organisationLocks), keys)
-	return err
+func (d *postgresDialect) lockOrganisations(keys []int32) []step {
+	return []step{{query: `SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::int[]) AS k`, args: []any{int32(organisationLocks), keys}}}
 }
 
 func (d *postgresDialect) tryLock(ctx context.Context, tx *sql.Tx, name string) (ok bool, err error) {
@@ -208,36 +215,35 @@ var (
 	factNames    = append(versionNames[:len(versionNames):len(versionNames)], "approved_version")
 )
 
-func (d *postgresDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) error {
+func (d *postgresDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) ([]step, error) {
 	return d.insert(ctx, t, "observations", factNames, rows)
 }
 
-func (d *postgresDialect) insertVersions(ctx context.Context, t *txn, rows []factRow) error {
+func (d *postgresDialect) insertVersions(ctx context.Context, t *txn, rows []factRow) ([]step, error) {
 	return d.insert(ctx, t, "observation_versions", versionNames, rows)
 }
 
-func (d *postgresDialect) insert(ctx context.Context, t *txn, table string, names []string, rows []factRow) error {
-	if len(rows) == 0 {
-		return nil
+func (d *postgresDialect) insert(ctx context.Context, t *txn, table string, names []string, rows []factRow) ([]step, error) {
+	switch {
+	case len(rows) == 0:
+		return nil, nil
+	case len(rows) < copyFrom:
+		return []step{{query: insertArrays(table, names), args: columnsOf(rows)[:len(names)]}}, nil
 	}
-	if len(rows) >= copyFrom {
-		return t.conn.Raw(func(dc any) error {
-			text := `COPY ` + table + ` (` + strings.Join(names, ", ") + `) FROM STDIN (FORMAT binary)`
-			_, err := dc.(*stdlib.Conn).Conn().PgConn().CopyFrom(ctx, bytes.NewReader(binaryRows(rows, len(names))), text)
-			return err
-		})
-	}
-	_, err := t.tx.ExecContext(ctx, insertArrays(table, names), columnsOf(rows)[:len(names)]...)
-	return err
+	return nil, t.conn.Raw(func(dc any) error {
+		text := `COPY ` + table + ` (` + strings.Join(names, ", ") + `) FROM STDIN (FORMAT binary)`
+		_, err := dc.(*stdlib.Conn).Conn().PgConn().CopyFrom(ctx, bytes.NewReader(binaryRows(rows, len(names))), text)
+		return err
+	})
 }
 
-func (d *postgresDialect) updateFacts(ctx context.Context, t *txn, rows []factRow) error {
+// updateFacts replaces: an UPDATE joined to the arrays would read the whole
+// table.
+func (d *postgresDialect) updateFacts(_ context.Context, _ *txn, rows []factRow) ([]step, error) {
 	if len(rows) == 0 {
-		return nil
+		return nil, nil
 	}
-	// An UPDATE joined to the arrays would read the whole table.
-	_, err := t.tx.ExecContext(ctx, insertArrays("observations", factNames)+onConflict, columnsOf(rows)...)
-	return err
+	return []step{{query: insertArrays("observations", factNames) + onConflict, args: columnsOf(rows)}}, nil
 }
 
 // onConflict lets an insertion replace the fact on record.
@@ -311,31 +317,57 @@ func columnsOf(rows []factRow) []any {
 		smalls[0], smalls[1], smalls[2], details, ints[9]}
 }
 
-// eachFact reads pgx's binary rows without a detour through interfaces: this
-// is what a replica waits for when it starts.
-func (d *postgresDialect) eachFact(ctx context.Context, conn *sql.Conn, _ *sql.Tx, query string, numbers, texts int, yield func([]int64, []bool, []string) error, args ...any) error {
-	return conn.Raw(func(dc any) error {
-		rows, err := dc.(*stdlib.Conn).Conn().Query(ctx, query, args...)
-		if err != nil {
-			return err
+// run reads pgx's binary rows without a detour through interfaces: this is what
+// a replica waits for when it starts.
+func (d *postgresDialect) run(ctx context.Context, t *txn, steps ...step) error {
+	if len(steps) == 0 {
+		return nil
+	}
+	return t.conn.Raw(func(dc any) error {
+		conn := dc.(*stdlib.Conn).Conn()
+		if len(steps) == 1 {
+			rows, err := conn.Query(ctx, steps[0].query, steps[0].args...)
+			return readRows(rows, err, &steps[0])
 		}
-		defer rows.Close()
-		values, null, words := make([]int64, numbers), make([]bool, numbers), make([]string, texts)
-		for rows.Next() {
-			raw := rows.RawValues()
-			for i := range numbers {
-				null[i] = raw[i] == nil
-				values[i] = bigEndian(raw[i])
-			}
-			for i := range texts {
-				words[i] = string(raw[numbers+i])
-			}
-			if err := yield(values, null, words); err != nil {
+		var batch pgx.Batch
+		for i := range steps {
+			batch.Queue(steps[i].query, steps[i].args...)
+		}
+		answers := conn.SendBatch(ctx, &batch)
+		for i := range steps {
+			rows, err := answers.Query()
+			if err := readRows(rows, err, &steps[i]); err != nil {
+				answers.Close()
 				return err
 			}
 		}
-		return rows.Err()
+		return answers.Close()
 	})
+}
+
+func readRows(rows pgx.Rows, err error, s *step) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	values, null, words := make([]int64, s.numbers), make([]bool, s.numbers), make([]string, s.texts)
+	for rows.Next() {
+		if s.each == nil {
+			continue
+		}
+		raw := rows.RawValues()
+		for i := range s.numbers {
+			null[i] = raw[i] == nil
+			values[i] = bigEndian(raw[i])
+		}
+		for i := range s.texts {
+			words[i] = string(raw[s.numbers+i])
+		}
+		if err := s.each(values, null, words); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // bigEndian reads an integer of 2, 4 or 8 bytes as PostgreSQL sends it.
@@ -480,10 +512,10 @@ type textFile struct {
 func (f textFile) Read(b []byte) (int, error) { return f.text.Read(b) }
 
 // The single writer holds every lock there is.
-func (d *sqliteDialect) lockCommits(context.Context, *sql.Tx) error                { return nil }
-func (d *sqliteDialect) lockDictionary(context.Context, *sql.Tx) error             { return nil }
-func (d *sqliteDialect) lockOrganisations(context.Context, *sql.Tx, []int32) error { return nil }
-func (d *sqliteDialect) tryLock(context.Context, *sql.Tx, string) (bool, error)    { return true, nil }
+func (d *sqliteDialect) lockCommits() []step                                    { return nil }
+func (d *sqliteDialect) lockDictionary() []step                                 { return nil }
+func (d *sqliteDialect) lockOrganisations([]int32) []step                       { return nil }
+func (d *sqliteDialect) tryLock(context.Context, *sql.Tx, string) (bool, error) { return true, nil }
 
 func (d *sqliteDialect) snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *sql.Tx, error) {
 	return beginSnapshot(ctx, db, nil)
@@ -531,16 +563,16 @@ func (d *sqliteDialect) probe(how, table, alias, condition string) string {
 	return how + ` ` + table + ` AS ` + alias + ` ON ` + condition
 }
 
-func (d *sqliteDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) error {
-	return d.insert(ctx, t, "observations", factNames, "", rows)
+func (d *sqliteDialect) insertFacts(ctx context.Context, t *txn, rows []factRow) ([]step, error) {
+	return nil, d.insert(ctx, t, "observations", factNames, "", rows)
 }
 
-func (d *sqliteDialect) insertVersions(ctx context.Context, t *txn, rows []factRow) error {
-	return d.insert(ctx, t, "observation_versions", versionNames, "", rows)
+func (d *sqliteDialect) insertVersions(ctx context.Context, t *txn, rows []factRow) ([]step, error) {
+	return nil, d.insert(ctx, t, "observation_versions", versionNames, "", rows)
 }
 
-func (d *sqliteDialect) updateFacts(ctx context.Context, t *txn, rows []factRow) error {
-	return d.insert(ctx, t, "observations", factNames, onConflict, rows)
+func (d *sqliteDialect) updateFacts(ctx context.Context, t *txn, rows []factRow) ([]step, error) {
+	return nil, d.insert(ctx, t, "observations", factNames, onConflict, rows)
 }
 
 // insert writes 100 rows a statement; statements stay prepared on the one
@@ -599,15 +631,28 @@ func (d *sqliteDialect) statement(ctx context.Context, dc any, table string, nam
 	return s, err
 }
 
-func (d *sqliteDialect) eachFact(ctx context.Context, _ *sql.Conn, tx *sql.Tx, query string, numbers, texts int, yield func([]int64, []bool, []string) error, args ...any) error {
-	rows, err := tx.QueryContext(ctx, query, args...)
+func (d *sqliteDialect) run(ctx context.Context, t *txn, steps ...step) error {
+	for i := range steps {
+		if err := d.step(ctx, t, &steps[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *sqliteDialect) step(ctx context.Context, t *txn, s *step) error {
+	if s.each == nil {
+		_, err := t.tx.ExecContext(ctx, s.query, s.args...)
+		return err
+	}
+	rows, err := t.tx.QueryContext(ctx, s.query, s.args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	nullable := make([]sql.NullInt64, numbers)
-	values, null, words := make([]int64, numbers), make([]bool, numbers), make([]string, texts)
-	targets := make([]any, 0, numbers+texts)
+	nullable := make([]sql.NullInt64, s.numbers)
+	values, null, words := make([]int64, s.numbers), make([]bool, s.numbers), make([]string, s.texts)
+	targets := make([]any, 0, s.numbers+s.texts)
 	for i := range nullable {
 		targets = append(targets, &nullable[i])
 	}
@@ -621,7 +666,7 @@ func (d *sqliteDialect) eachFact(ctx context.Context, _ *sql.Conn, tx *sql.Tx, q
 		for i, v := range nullable {
 			values[i], null[i] = v.Int64, !v.Valid
 		}
-		if err := yield(values, null, words); err != nil {
+		if err := s.each(values, null, words); err != nil {
 			return err
 		}
 	}

@@ -174,7 +174,7 @@ type committed interface{ remember(key int32) }
 
 func (w word[T]) write(ctx context.Context, t *txn) (key int32, err error) {
 	d := w.d
-	if err := t.store.dialect.lockDictionary(ctx, t.tx); err != nil {
+	if err := t.store.dialect.run(ctx, t, t.store.dialect.lockDictionary()...); err != nil {
 		return 0, fmt.Errorf("waiting for %s: %w", d.table, err)
 	}
 	fields := d.fields(&w.v)

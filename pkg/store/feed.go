@@ -334,7 +334,7 @@ func (f *Follower) load(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return f.cube.Load(f.s.allOrganisations(ctx), questionnaires, f.s.allCells(ctx, t, ""), seq)
+		return f.cube.Load(f.s.allOrganisations(ctx), questionnaires, f.s.allCells(ctx, t), seq)
 	})
 }
 
@@ -362,10 +362,9 @@ func (s *Store) allOrganisations(ctx context.Context) iter.Seq2[calculation.Orga
 
 var errEnough = errors.New("enough")
 
-// allCells streams the state of every cell that is not gone; condition narrows
-// ("AND f.…"). Versions that are approved and no longer current are few and are
+// allCells streams the state of every cell that is not gone. Versions that are approved and no longer current are few and are
 // read first: a join would make the database read every version.
-func (s *Store) allCells(ctx context.Context, t *txn, condition string) iter.Seq2[calculation.Change, error] {
+func (s *Store) allCells(ctx context.Context, t *txn) iter.Seq2[calculation.Change, error] {
 	return func(yield func(calculation.Change, error) bool) {
 		states, err := s.submissionStates(ctx, t)
 		if err != nil {
@@ -373,20 +372,20 @@ func (s *Store) allCells(ctx context.Context, t *txn, condition string) iter.Seq
 			return
 		}
 		former := map[factKey]factRow{}
-		err = s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+approvedColumns+` FROM observations AS f `+s.dialect.probe("JOIN", "observation_versions", "a", `a.organisation = f.organisation
+		err = s.dialect.run(ctx, t, step{`SELECT ` + approvedColumns + ` FROM observations AS f ` + s.dialect.probe("JOIN", "observation_versions", "a", `a.organisation = f.organisation
 			AND a.indicator = f.indicator AND a.territory = f.territory AND a.period_start = f.period_start
-			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version`)+` WHERE f.approved_version > 0 AND f.approved_version <> f.version `+condition, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version`) + ` WHERE f.approved_version > 0 AND f.approved_version <> f.version`, nil, factNumbers, 1, func(n []int64, null []bool, text []string) error {
 			r := scanFact(n, null, text[0])
 			former[r.factKey] = r
 			return nil
-		})
+		}})
 		if err != nil {
 			yield(calculation.Change{}, fmt.Errorf("reading approved versions: %w", err))
 			return
 		}
 		known := attributes{}
-		err = s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+factColumns+` FROM observations AS f
-			WHERE NOT (f.deleted = 1 AND (f.approved_version = 0 OR f.approved_version = f.version)) `+condition, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+		err = s.dialect.run(ctx, t, step{`SELECT ` + factColumns + ` FROM observations AS f
+			WHERE NOT (f.deleted = 1 AND (f.approved_version = 0 OR f.approved_version = f.version))`, nil, factNumbers, 1, func(n []int64, null []bool, text []string) error {
 			r := scanFact(n, null, text[0])
 			var approved *factRow
 			if r.approved > 0 && r.approved != r.version {
@@ -398,7 +397,7 @@ func (s *Store) allCells(ctx context.Context, t *txn, condition string) iter.Seq
 				err = errEnough
 			}
 			return err
-		})
+		}})
 		if err != nil && !errors.Is(err, errEnough) {
 			yield(calculation.Change{}, fmt.Errorf("reading facts: %w", err))
 		}
@@ -517,7 +516,7 @@ func (s *Store) touched(ctx context.Context, t *txn, txs []int64, into map[factK
 		return nil
 	}
 	condition, args := s.dialect.anyOf("tx", 1, txs)
-	if err := s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+keyColumns+` FROM observation_versions WHERE `+condition, 6, 0, gather, args...); err != nil {
+	if err := s.dialect.run(ctx, t, step{`SELECT ` + keyColumns + ` FROM observation_versions WHERE ` + condition, args, 6, 0, gather}); err != nil {
 		return err
 	}
 	var moved []submissionRow
@@ -525,7 +524,7 @@ func (s *Store) touched(ctx context.Context, t *txn, txs []int64, into map[factK
 		return err
 	}
 	for _, u := range moved {
-		err := s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+keyColumns+` FROM observations WHERE organisation = $1 AND submission = $2`, 6, 0, gather, u.Organisation, u.Key)
+		err := s.dialect.run(ctx, t, step{`SELECT ` + keyColumns + ` FROM observations WHERE organisation = $1 AND submission = $2`, []any{u.Organisation, u.Key}, 6, 0, gather})
 		if err != nil {
 			return err
 		}
@@ -543,14 +542,14 @@ func (s *Store) states(ctx context.Context, t *txn, keys []factKey, known attrib
 	}
 	list := make([]seen, 0, len(keys))
 	codes := []impact.SubmissionState{impact.Draft, impact.Submitted, impact.Approved, impact.Returned}
-	err := s.dialect.eachFact(ctx, t.conn, t.tx, `SELECT `+numberColumns+`, CASE submissions.state WHEN 'draft' THEN 0 WHEN 'submitted' THEN 1 WHEN 'approved' THEN 2 ELSE 3 END,
+	err := s.dialect.run(ctx, t, step{`SELECT ` + numberColumns + `, CASE submissions.state WHEN 'draft' THEN 0 WHEN 'submitted' THEN 1 WHEN 'approved' THEN 2 ELSE 3 END,
 			a.value, a.profile, a.obs_status, a.deleted, a.version, f.details, coalesce(a.details, '')
-		FROM `+table+s.dialect.probe(" JOIN", "observations", "f", `f.organisation = k.organisation AND f.indicator = k.indicator AND f.territory = k.territory
-			AND f.period_start = k.period_start AND f.period_end = k.period_end AND f.cut = k.cut`)+`
-		JOIN submissions ON submissions.key = f.submission `+s.dialect.probe("LEFT JOIN", "observation_versions", "a", `f.approved_version > 0 AND f.approved_version <> f.version
+		FROM ` + table + s.dialect.probe(" JOIN", "observations", "f", `f.organisation = k.organisation AND f.indicator = k.indicator AND f.territory = k.territory
+			AND f.period_start = k.period_start AND f.period_end = k.period_end AND f.cut = k.cut`) + `
+		JOIN submissions ON submissions.key = f.submission ` + s.dialect.probe("LEFT JOIN", "observation_versions", "a", `f.approved_version > 0 AND f.approved_version <> f.version
 			AND a.organisation = f.organisation AND a.indicator = f.indicator AND a.territory = f.territory
 			AND a.period_start = f.period_start AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version`),
-		factNumbers+6, 2, func(n []int64, null []bool, text []string) error {
+		args, factNumbers + 6, 2, func(n []int64, null []bool, text []string) error {
 			x := seen{now: scanFact(n, null, text[0]), state: codes[n[factNumbers]]}
 			if !null[factNumbers+5] {
 				a := x.now
@@ -560,7 +559,7 @@ func (s *Store) states(ctx context.Context, t *txn, keys []factKey, known attrib
 			}
 			list = append(list, x)
 			return nil
-		}, args...)
+		}})
 	if err != nil {
 		return err
 	}

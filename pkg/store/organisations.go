@@ -317,7 +317,7 @@ func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id i
 			return forbidden("organisations.write")
 		}
 		// Observations being written hold this lock: they freeze one profile.
-		if err := s.dialect.lockOrganisations(ctx, t.tx, []int32{int32(found[0].Key)}); err != nil {
+		if err := s.dialect.run(ctx, t, s.dialect.lockOrganisations([]int32{int32(found[0].Key)})...); err != nil {
 			return err
 		}
 		found, err = s.organisations(ctx, s.orm(ctx).Where("id = ?", id))

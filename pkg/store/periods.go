@@ -35,28 +35,20 @@ func (s *Store) setLock(ctx context.Context, p impact.Principal, query string, a
 
 // LockedPeriods lists the closed periods.
 func (s *Store) LockedPeriods(ctx context.Context) ([]impact.Period, error) {
-	list, err := lockedPeriods(ctx, s.sql(ctx))
+	var list []impact.Period
+	err := s.snapshot(ctx, func(ctx context.Context, t *txn) error { return s.dialect.run(ctx, t, lockedPeriods(&list)) })
 	if err != nil {
 		return nil, fmt.Errorf("reading the closed periods: %w", err)
 	}
 	return list, nil
 }
 
-func lockedPeriods(ctx context.Context, q querier) ([]impact.Period, error) {
-	rows, err := q.QueryContext(ctx, `SELECT period_start, period_end FROM locked_periods ORDER BY period_start, period_end`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []impact.Period
-	for rows.Next() {
-		var p impact.Period
-		if err := rows.Scan(&p.Start, &p.End); err != nil {
-			return nil, err
-		}
-		list = append(list, p)
-	}
-	return list, rows.Err()
+func lockedPeriods(into *[]impact.Period) step {
+	return step{query: `SELECT period_start, period_end FROM locked_periods ORDER BY period_start, period_end`, numbers: 2,
+		each: func(n []int64, _ []bool, _ []string) error {
+			*into = append(*into, impact.Period{Start: impact.Date(n[0]), End: impact.Date(n[1])})
+			return nil
+		}}
 }
 
 // unlocked refuses what touches a closed period.

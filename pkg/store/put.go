@@ -199,27 +199,16 @@ func (w *workspace) read(ctx context.Context, keys []int32, pairs []pair, names 
 		return nil
 	}
 	d := w.s.dialect
-	if err := d.lockOrganisations(ctx, w.t.tx, keys); err != nil {
-		return fmt.Errorf("waiting for the organisations: %w", err)
-	}
-	if err := w.readOrganisations(ctx, keys); err != nil {
-		return fmt.Errorf("reading the organisations: %w", err)
-	}
-	if err := w.readLocked(ctx); err != nil {
-		return fmt.Errorf("reading the closed periods: %w", err)
-	}
-	if err := w.readSubmissions(ctx, keys); err != nil {
-		return fmt.Errorf("reading the submissions: %w", err)
-	}
+	steps := append(d.lockOrganisations(keys), w.readOrganisations(keys), lockedPeriods(&w.locked), w.readSubmissions(keys))
 	for some := range slices.Chunk(pairs, 5000) {
 		query, args := d.facts(some, factColumns)
-		err := d.eachFact(ctx, w.t.conn, w.t.tx, query, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+		steps = append(steps, step{query, args, factNumbers, 1, func(n []int64, null []bool, text []string) error {
 			w.hold(scanFact(n, null, text[0]))
 			return nil
-		}, args...)
-		if err != nil {
-			return fmt.Errorf("reading the facts on record: %w", err)
-		}
+		}})
+	}
+	if err := d.run(ctx, w.t, steps...); err != nil {
+		return fmt.Errorf("locking organisations and reading their facts: %w", err)
 	}
 	return w.readNames(ctx, names)
 }
@@ -232,45 +221,35 @@ func (w *workspace) hold(r factRow) *cell {
 	return c
 }
 
-func (w *workspace) readOrganisations(ctx context.Context, keys []int32) error {
+func (w *workspace) readOrganisations(keys []int32) step {
 	condition, args := w.s.dialect.anyOf("key", 1, wide(keys))
-	rows, err := w.t.tx.QueryContext(ctx, `SELECT key, id, class, structure_kind, size_class, ess FROM organisations WHERE `+condition, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		o := &organisationState{}
-		if err := rows.Scan(&o.key, &o.id, &o.profile.Class, &o.profile.StructureKind, &o.profile.SizeClass, &o.profile.ESS); err != nil {
-			return err
-		}
+	query := `SELECT key, id, class, structure_kind, size_class, ess FROM organisations WHERE ` + condition
+	return step{query, args, 1, 5, func(n []int64, _ []bool, text []string) error {
+		o := &organisationState{key: int32(n[0]), id: impact.OrganisationID(text[0]), profile: impact.Profile{
+			Class: impact.OrganisationClass(text[1]), StructureKind: text[2], SizeClass: text[3], ESS: text[4],
+		}}
 		w.organisations[o.key] = o
-	}
-	return rows.Err()
+		return nil
+	}}
 }
 
-func (w *workspace) readLocked(ctx context.Context) (err error) {
-	w.locked, err = lockedPeriods(ctx, w.t.tx)
-	return err
-}
-
-func (w *workspace) readSubmissions(ctx context.Context, keys []int32) error {
+func (w *workspace) readSubmissions(keys []int32) step {
 	condition, args := w.s.dialect.anyOf("organisation", 1, wide(keys))
-	rows, err := w.t.tx.QueryContext(ctx, `SELECT `+submissionColumns+` FROM submissions WHERE `+condition+` AND deleted = 0 ORDER BY key`, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		u := &submissionState{}
-		if err := rows.Scan(u.fields()...); err != nil {
-			return err
-		}
+	query := `SELECT key, organisation, period_start, period_end, observations, warned, version, created_at, updated_at, tx,
+			id, questionnaire, source, state, review, reason, acted_by, mandate
+		FROM submissions WHERE ` + condition + ` AND deleted = 0 ORDER BY key`
+	return step{query, args, 10, 8, func(n []int64, _ []bool, text []string) error {
+		u := &submissionState{submissionRow: submissionRow{
+			Key: int32(n[0]), Organisation: int32(n[1]), PeriodStart: impact.Date(n[2]), PeriodEnd: impact.Date(n[3]), Observations: int32(n[4]),
+			Warned: int16(n[5]), Version: int32(n[6]), CreatedAt: n[7], UpdatedAt: n[8], Tx: n[9],
+			ID: impact.SubmissionID(text[0]), Questionnaire: text[1], Source: text[2], State: impact.SubmissionState(text[3]), Review: impact.Review(text[4]),
+			Reason: text[5], ActedBy: text[6], Mandate: text[7],
+		}}
 		u.before = u.submissionRow
 		w.submissions[u.Organisation] = append(w.submissions[u.Organisation], u)
 		w.byKey[u.Key] = u
-	}
-	return rows.Err()
+		return nil
+	}}
 }
 
 func (w *workspace) readNames(ctx context.Context, names map[externalKey]bool) error {
@@ -718,7 +697,7 @@ func (w *workspace) open(row submissionRow) *submissionState {
 // write flushes the workspace, sorted by key, and takes the commit number: 0
 // when nothing changed.
 func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
-	changed, err := w.writeSubmissions(ctx)
+	changed, counts, err := w.writeSubmissions(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("writing submissions: %w", err)
 	}
@@ -742,14 +721,17 @@ func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
 		}
 	}
 	d := w.s.dialect
-	if err := d.insertFacts(ctx, w.t, inserts); err != nil {
-		return 0, fmt.Errorf("writing new facts: %w", err)
-	}
-	if err := d.updateFacts(ctx, w.t, updates); err != nil {
-		return 0, fmt.Errorf("writing changed facts: %w", err)
-	}
-	if err := d.insertVersions(ctx, w.t, versions); err != nil {
-		return 0, fmt.Errorf("writing versions: %w", err)
+	var left []step
+	for _, write := range []struct {
+		what string
+		do   func(context.Context, *txn, []factRow) ([]step, error)
+		rows []factRow
+	}{{"new facts", d.insertFacts, inserts}, {"changed facts", d.updateFacts, updates}, {"versions", d.insertVersions, versions}} {
+		steps, err := write.do(ctx, w.t, write.rows)
+		if err != nil {
+			return 0, fmt.Errorf("writing %s: %w", write.what, err)
+		}
+		left = append(left, steps...)
 	}
 	if err := w.writeNames(ctx); err != nil {
 		return 0, fmt.Errorf("writing external ids: %w", err)
@@ -758,7 +740,7 @@ func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return w.t.commit(ctx, kind, changes)
+	return w.t.commit(ctx, kind, changes, append(left, counts...)...)
 }
 
 func (w *workspace) writeNames(ctx context.Context) error {

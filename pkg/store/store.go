@@ -297,25 +297,32 @@ func (t *txn) nested(ctx context.Context, fn func(context.Context, *txn) error) 
 	return nil
 }
 
-// commit takes the transaction's number. It is the last thing a method does:
-// the lock it holds until the end keeps every other writer from ending.
-// changes nil = the followers read them back from the tables.
-func (t *txn) commit(ctx context.Context, kind string, changes *commit) (int64, error) {
+// commit takes the transaction's number, after the steps that are left to do. It
+// is the last thing a method does: the lock it holds until the end keeps every
+// other writer from ending. changes nil = the followers read them back from the
+// tables.
+func (t *txn) commit(ctx context.Context, kind string, changes *commit, left ...step) (int64, error) {
+	d := t.store.dialect
 	if t.seq > 0 {
 		t.done = nil
+		if err := d.run(ctx, t, left...); err != nil {
+			return 0, fmt.Errorf("writing: %w", err)
+		}
 		return t.seq, nil
 	}
-	if err := t.store.dialect.lockCommits(ctx, t.tx); err != nil {
-		return 0, fmt.Errorf("waiting for the commit log: %w", err)
+	seq := t.seq
+	left = append(left, d.lockCommits()...)
+	left = append(left, step{
+		query: `INSERT INTO commit_log (seq, tx, kind, at)
+			SELECT coalesce(max(seq), 0) + 1, CAST($1 AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT) FROM commit_log RETURNING seq`,
+		args: []any{t.id, kind, instant(t.id).UnixMilli()}, numbers: 1,
+		each: func(n []int64, _ []bool, _ []string) error { seq = n[0]; return nil },
+	})
+	if err := d.run(ctx, t, left...); err != nil {
+		return 0, fmt.Errorf("writing and taking a commit number: %w", err)
 	}
-	err := t.tx.QueryRowContext(ctx, `INSERT INTO commit_log (seq, tx, kind, at)
-		SELECT coalesce(max(seq), 0) + 1, CAST($1 AS BIGINT), CAST($2 AS TEXT), CAST($3 AS BIGINT) FROM commit_log RETURNING seq`,
-		t.id, kind, instant(t.id).UnixMilli()).Scan(&t.seq)
-	if err != nil {
-		return 0, fmt.Errorf("taking a commit number: %w", err)
-	}
-	t.done = changes
-	return t.seq, nil
+	t.seq, t.done = seq, changes
+	return seq, nil
 }
 
 // Seq is the number of the last commit: a reader that waits for it sees

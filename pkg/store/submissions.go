@@ -46,13 +46,6 @@ type eventRow struct {
 func (submissionRow) TableName() string { return "submissions" }
 func (eventRow) TableName() string      { return "submission_events" }
 
-const submissionColumns = `key, id, organisation, period_start, period_end, questionnaire, source, state, review, reason, observations, warned, acted_by, mandate, version, created_at, updated_at, tx, deleted`
-
-func (r *submissionRow) fields() []any {
-	return []any{&r.Key, &r.ID, &r.Organisation, &r.PeriodStart, &r.PeriodEnd, &r.Questionnaire, &r.Source, &r.State, &r.Review, &r.Reason,
-		&r.Observations, &r.Warned, &r.ActedBy, &r.Mandate, &r.Version, &r.CreatedAt, &r.UpdatedAt, &r.Tx, &r.Deleted}
-}
-
 func (r *submissionRow) period() impact.Period {
 	return impact.Period{Start: r.PeriodStart, End: r.PeriodEnd}
 }
@@ -128,7 +121,7 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 			ID: impact.SubmissionID(s.newID()), Organisation: key, PeriodStart: stated.Period.Start, PeriodEnd: stated.Period.End,
 			Questionnaire: stated.Questionnaire, Source: stated.Source, State: impact.Draft, Review: review, ActedBy: p.Client, Mandate: stated.Mandate,
 		})
-		if _, err := w.writeSubmissions(ctx); err != nil {
+		if _, _, err := w.writeSubmissions(ctx); err != nil {
 			return err
 		}
 		created = u.submission(stated.Organisation)
@@ -343,11 +336,11 @@ func (s *Store) DeleteSubmission(ctx context.Context, p impact.Principal, id imp
 // cellsOf reads the facts of a submission, tombstones included.
 func (w *workspace) cellsOf(ctx context.Context, u *submissionState) ([]*cell, error) {
 	var cells []*cell
-	err := w.s.dialect.eachFact(ctx, w.t.conn, w.t.tx, `SELECT `+factColumns+` FROM observations AS f WHERE f.organisation = $1 AND f.submission = $2`,
-		factNumbers, 1, func(n []int64, null []bool, text []string) error {
+	err := w.s.dialect.run(ctx, w.t, step{`SELECT ` + factColumns + ` FROM observations AS f WHERE f.organisation = $1 AND f.submission = $2`,
+		[]any{u.Organisation, u.Key}, factNumbers, 1, func(n []int64, null []bool, text []string) error {
 			cells = append(cells, w.hold(scanFact(n, null, text[0])))
 			return nil
-		}, u.Organisation, u.Key)
+		}})
 	if err != nil {
 		return nil, fmt.Errorf("reading the facts of a submission: %w", err)
 	}
@@ -512,8 +505,9 @@ func (s *Store) completeness(ctx context.Context, catalogue *impact.Catalogue, r
 	return c, nil
 }
 
-// writeSubmissions writes what changed and the events of their life.
-func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, err error) {
+// writeSubmissions writes what changed and the events of their life; counts are
+// the steps left to do, for those of which only a count moved.
+func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, counts []step, err error) {
 	var fresh, moved []*submissionState
 	var counted []*submissionState // only the count or the warning moved
 	for _, list := range w.submissions {
@@ -548,7 +542,7 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, err err
 		if !ok {
 			counted, err := w.t.next(ctx, "submission", len(fresh))
 			if err != nil {
-				return false, err
+				return false, nil, err
 			}
 			last = int32(counted)
 		}
@@ -558,17 +552,15 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, err err
 			rows[i] = u.submissionRow
 		}
 		if err := w.t.orm.WithContext(ctx).CreateInBatches(rows, 200).Error; err != nil {
-			return false, err
+			return false, nil, err
 		}
 	}
 	for _, u := range moved {
 		if err := w.t.orm.WithContext(ctx).Save(&u.submissionRow).Error; err != nil {
-			return false, err
+			return false, nil, err
 		}
 	}
-	if err := w.writeCounts(ctx, counted); err != nil {
-		return false, err
-	}
+	counts = w.writeCounts(counted)
 	var events []eventRow
 	for _, u := range slices.Concat(fresh, moved) {
 		for i, e := range u.events {
@@ -578,7 +570,7 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, err err
 	}
 	if len(events) > 0 {
 		if err := w.t.orm.WithContext(ctx).CreateInBatches(events, 200).Error; err != nil {
-			return false, err
+			return false, nil, err
 		}
 	}
 	for _, u := range slices.Concat(fresh, moved, counted) {
@@ -587,12 +579,12 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, err err
 	if len(moved) > 0 {
 		w.whole = true
 	}
-	return len(fresh)+len(moved)+len(counted) > 0, nil
+	return len(fresh)+len(moved)+len(counted) > 0, counts, nil
 }
 
 // writeCounts writes 16 rows a statement; the last row fills an incomplete one
 // up, so that the databases see two texts only.
-func (w *workspace) writeCounts(ctx context.Context, rows []*submissionState) error {
+func (w *workspace) writeCounts(rows []*submissionState) (steps []step) {
 	for some := range slices.Chunk(rows, 16) {
 		n := 1
 		if len(some) > 1 {
@@ -606,13 +598,10 @@ func (w *workspace) writeCounts(ctx context.Context, rows []*submissionState) er
 			args = append(args, u.Key, u.Observations, u.Warned, u.Version)
 			marks[i] = fmt.Sprintf("(CAST($%d AS INTEGER), CAST($%d AS INTEGER), CAST($%d AS SMALLINT), CAST($%d AS INTEGER))", len(args)-3, len(args)-2, len(args)-1, len(args))
 		}
-		_, err := w.t.tx.ExecContext(ctx, `UPDATE submissions SET updated_at = $1, observations = n.column2, warned = n.column3, version = n.column4
-			FROM (VALUES `+strings.Join(marks, ", ")+`) AS n WHERE submissions.key = n.column1`, args...)
-		if err != nil {
-			return err
-		}
+		steps = append(steps, step{query: `UPDATE submissions SET updated_at = $1, observations = n.column2, warned = n.column3, version = n.column4
+			FROM (VALUES ` + strings.Join(marks, ", ") + `) AS n WHERE submissions.key = n.column1`, args: args})
 	}
-	return nil
+	return steps
 }
 
 // keyReserve holds numbers counted ahead, in a transaction of their own: the
