@@ -78,19 +78,8 @@ const coveringIndex = "CREATE INDEX covering ON observations (territory, indicat
 // time runs the query with each choice of territory and year and gives the
 // median.
 func (q query) time(ctx context.Context, db *sql.DB, year string, times int) (time.Duration, error) {
-	var territories []int
-	rows, err := db.QueryContext(ctx, "SELECT DISTINCT territory FROM observations WHERE organisation < 200 ORDER BY territory")
+	territories, err := places(ctx, db)
 	if err != nil {
-		return 0, err
-	}
-	for rows.Next() {
-		var t int
-		if err := rows.Scan(&t); err != nil {
-			return 0, err
-		}
-		territories = append(territories, t)
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return 0, err
 	}
 	var took []time.Duration
@@ -110,14 +99,33 @@ func (q query) time(ctx context.Context, db *sql.DB, year string, times int) (ti
 	return took[len(took)/2], nil
 }
 
+// places lists the territories that observations are stated for.
+func places(ctx context.Context, db *sql.DB) (keys []int, err error) {
+	rows, err := db.QueryContext(ctx, "SELECT DISTINCT territory FROM observations WHERE organisation < 200 ORDER BY territory")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var key int
+		if err := rows.Scan(&key); err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, rows.Err()
+}
+
+// drain reads every row and keeps none.
 func drain(ctx context.Context, db *sql.DB, statement string) error {
 	rows, err := db.QueryContext(ctx, statement)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 	}
-	return errors.Join(rows.Err(), rows.Close())
+	return rows.Err()
 }
 
 // migrated makes the project's tables, empty, in the database at url.

@@ -57,7 +57,7 @@ func measure(ctx context.Context, c config, name string, r *report) error {
 		return err
 	}
 	if !c.keep {
-		defer os.RemoveAll(dir)
+		defer func() { _ = os.RemoveAll(dir) }()
 	}
 	db, err := openDatabase(ctx, name, dir)
 	if err != nil {

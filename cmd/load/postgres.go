@@ -98,7 +98,7 @@ func (p *postgres) query(ctx context.Context, q query, times int) (t timings, er
 	if err != nil {
 		return t, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if t.plain, err = q.time(ctx, db, year, times); err != nil {
 		return t, err
 	}

@@ -23,7 +23,7 @@ type server struct {
 }
 
 func startServer(ctx context.Context, binary string, db database, w *world) (*server, error) {
-	port, err := freePort()
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +31,7 @@ func startServer(ctx context.Context, binary string, db database, w *world) (*se
 	if s.log, err = os.CreateTemp(w.dir, "server-*.log"); err != nil {
 		return nil, err
 	}
-	s.cmd = exec.Command(binary, "serve", "--addr", "127.0.0.1:"+port, "--database-url", db.url(), "--public-url", publicURL, "--signing-key-file", w.keyFile)
+	s.cmd = exec.CommandContext(ctx, binary, "serve", "--addr", "127.0.0.1:"+port, "--database-url", db.url(), "--public-url", publicURL, "--signing-key-file", w.keyFile)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	start := time.Now()
@@ -39,12 +39,7 @@ func startServer(ctx context.Context, binary string, db database, w *world) (*se
 		return nil, err
 	}
 	for deadline := start.Add(5 * time.Minute); time.Now().Before(deadline) && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
-		resp, err := http.Get(s.url + "/readyz")
-		if err != nil {
-			continue
-		}
-		resp.Body.Close()
-		if resp.StatusCode == http.StatusOK {
+		if _, err := call(ctx, "GET", s.url+"/readyz", "", nil, http.StatusOK); err == nil {
 			s.ready = time.Since(start)
 			return s, nil
 		}
@@ -79,8 +74,8 @@ func (s *server) memory() (int64, error) {
 	return 0, fmt.Errorf("no VmRSS in %s", text)
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freePort(ctx context.Context) (string, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

@@ -69,7 +69,7 @@ func (s *sqlite) query(ctx context.Context, q query, times int) (t timings, err 
 	if err != nil {
 		return t, err
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if q.all {
 		times = 3 // seconds each
 	}

@@ -58,7 +58,7 @@ func prepare(ctx context.Context, db database, dir string, observations int) (*w
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	reference, err := codelist.Load()
 	if err != nil {
 		return nil, err

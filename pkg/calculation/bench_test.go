@@ -27,8 +27,10 @@ const (
 func benchCatalogue(tb testing.TB) *impact.Catalogue {
 	r := impact.Reference{Version: "bench", Units: []impact.Unit{{Code: "1", Base: "1", Num: 1, Den: 1}}}
 	open := func(k impact.TerritoryKey, id impact.TerritoryID, typ impact.TerritoryType, parent impact.TerritoryID) {
-		r.Territories = append(r.Territories, impact.Territory{Key: k, ID: id, Type: typ, Code: string(id), Name: string(id), Parent: parent,
-			ValidFrom: impact.MinDate, ValidTo: impact.MaxDate})
+		r.Territories = append(r.Territories, impact.Territory{
+			Key: k, ID: id, Type: typ, Code: string(id), Name: string(id), Parent: parent,
+			ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
+		})
 	}
 	open(1, "pays-FR", impact.Country, "")
 	open(2, "region-84", impact.Region, "pays-FR")
@@ -44,8 +46,10 @@ func benchCatalogue(tb testing.TB) *impact.Catalogue {
 	}
 	kinds := []impact.MeasureKind{impact.Flow, impact.Flow, impact.Flow, impact.Stock, impact.StockAvg, impact.Flow}
 	for i := range benchIndicators {
-		r.Indicators = append(r.Indicators, impact.Indicator{Key: impact.IndicatorKey(i + 1), Code: impact.IndicatorCode(fmt.Sprintf("indicator_%02d", i)),
-			Kind: kinds[i%len(kinds)], Unit: "1", Decimals: 2, ImpactType: impact.ImpactTypeCode(fmt.Sprintf("type%d", i/10)), MethodologyVersion: "1"})
+		r.Indicators = append(r.Indicators, impact.Indicator{
+			Key: impact.IndicatorKey(i + 1), Code: impact.IndicatorCode(fmt.Sprintf("indicator_%02d", i)),
+			Kind: kinds[i%len(kinds)], Unit: "1", Decimals: 2, ImpactType: impact.ImpactTypeCode(fmt.Sprintf("type%d", i/10)), MethodologyVersion: "1",
+		})
 	}
 	cat, err := impact.NewCatalogue(r)
 	if err != nil {
@@ -57,9 +61,11 @@ func benchCatalogue(tb testing.TB) *impact.Catalogue {
 func benchOrgs() iter.Seq2[Organisation, error] {
 	return func(yield func(Organisation, error) bool) {
 		for i := range benchOrganisations {
-			o := Organisation{Key: impact.OrganisationKey(i + 1), ID: impact.OrganisationID(fmt.Sprintf("org%d", i)), LegalUnit: fmt.Sprintf("siren:%09d", i),
+			o := Organisation{
+				Key: impact.OrganisationKey(i + 1), ID: impact.OrganisationID(fmt.Sprintf("org%d", i)), LegalUnit: fmt.Sprintf("siren:%09d", i),
 				SIREN: fmt.Sprintf("%09d", i), SIRET: fmt.Sprintf("%09d00010", i), Questionnaires: []string{"q"},
-				Sites: []impact.Site{{Territory: impact.TerritoryID(fmt.Sprintf("commune-%05d", i%benchCommunes)), From: impact.MinDate, To: impact.MaxDate}}}
+				Sites: []impact.Site{{Territory: impact.TerritoryID(fmt.Sprintf("commune-%05d", i%benchCommunes)), From: impact.MinDate, To: impact.MaxDate}},
+			}
 			if !yield(o, nil) {
 				return
 			}
@@ -67,22 +73,33 @@ func benchOrgs() iter.Seq2[Organisation, error] {
 	}
 }
 
-var benchQuestionnaires = []impact.Questionnaire{{Code: "q", From: impact.MinDate, To: impact.MaxDate,
-	Indicators: []impact.QuestionnaireItem{{Indicator: "indicator_00"}, {Indicator: "indicator_01"}, {Indicator: "indicator_02"}, {Indicator: "indicator_03"}, {Indicator: "indicator_04"}}}}
+var benchQuestionnaires = []impact.Questionnaire{{
+	Code: "q", From: impact.MinDate, To: impact.MaxDate,
+	Indicators: []impact.QuestionnaireItem{{Indicator: "indicator_00"}, {Indicator: "indicator_01"}, {Indicator: "indicator_02"}, {Indicator: "indicator_03"}, {Indicator: "indicator_04"}},
+}}
 
-var benchProfiles = []impact.Profile{{Class: impact.Association, StructureKind: "ACI", SizeClass: "small"}, {Class: impact.Company, StructureKind: "EI", SizeClass: "medium"},
-	{Class: impact.Cooperative, SizeClass: "micro"}, {Class: impact.Company, SizeClass: "large"}}
+var benchProfiles = []impact.Profile{
+	{Class: impact.Association, StructureKind: "ACI", SizeClass: "small"},
+	{Class: impact.Company, StructureKind: "EI", SizeClass: "medium"},
+	{Class: impact.Cooperative, SizeClass: "micro"},
+	{Class: impact.Company, SizeClass: "large"},
+}
 
 func benchCell(org, pair, quarter int, value int64) Change {
 	h := uint64(org)*0x9e3779b97f4a7c15 + uint64(pair)*0xbf58476d1ce4e5b9
 	h ^= h >> 29
 	p := impact.YearPeriod(2016 + quarter/4).Buckets(impact.Quarter)[quarter%4]
-	f := &Fact{Value: impact.Quantity(value), HasValue: true, Status: impact.Normal,
-		Attrs: Attrs{Profile: benchProfiles[org%len(benchProfiles)], Method: "1", Perimeter: "establishment"}}
+	f := &Fact{
+		Value: impact.Quantity(value), HasValue: true, Status: impact.Normal,
+		Attrs: Attrs{Profile: benchProfiles[org%len(benchProfiles)], Method: "1", Perimeter: "establishment"},
+	}
 	return Change{
-		Key: impact.CellKey{Organisation: impact.OrganisationKey(org + 1), Indicator: impact.IndicatorKey((h>>8+uint64(pair))%benchIndicators + 1),
-			Territory: impact.TerritoryKey(14 + (uint64(org)+h>>40)%benchCommunes), Period: p, Cut: ""},
-		Current: f, State: impact.Approved}
+		Key: impact.CellKey{
+			Organisation: impact.OrganisationKey(org + 1), Indicator: impact.IndicatorKey((h>>8+uint64(pair))%benchIndicators + 1),
+			Territory: impact.TerritoryKey(14 + (uint64(org)+h>>40)%benchCommunes), Period: p, Cut: "",
+		},
+		Current: f, State: impact.Approved,
+	}
 }
 
 // benchCells feeds in the order of the primary key of the store: organisation,

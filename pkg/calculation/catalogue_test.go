@@ -43,10 +43,14 @@ func annualWorld(tb testing.TB, organisations int) (*calculation.Cube, *impact.C
 			for _, q := range ind.HomogeneousBy {
 				quals[q] = []string{"x", "y"}[r.IntN(2)]
 			}
-			cells = append(cells, calculation.Change{State: impact.Approved,
-				Key: impact.CellKey{Organisation: orgs[i].Key, Indicator: ind.Key, Territory: place.Key, Period: impact.YearPeriod(2025)},
-				Current: &calculation.Fact{Value: impact.Quantity(r.Int64N(1000)) * impact.One, HasValue: true, Status: impact.Normal,
-					Attrs: calculation.Attrs{Qualifiers: quals, Method: ind.MethodologyVersion}}})
+			cells = append(cells, calculation.Change{
+				State: impact.Approved,
+				Key:   impact.CellKey{Organisation: orgs[i].Key, Indicator: ind.Key, Territory: place.Key, Period: impact.YearPeriod(2025)},
+				Current: &calculation.Fact{
+					Value: impact.Quantity(r.Int64N(1000)) * impact.One, HasValue: true, Status: impact.Normal,
+					Attrs: calculation.Attrs{Qualifiers: quals, Method: ind.MethodologyVersion},
+				},
+			})
 		}
 	}
 	cube := calculation.NewCube(cat)

@@ -44,8 +44,10 @@ const (
 	whys
 )
 
-var reasons = [whys]Reason{"", NotApproved, CoarserTerritory, StraddlesBucket, Transferred, IncludedInGroup, IncludedInLegalUnit,
-	NegativeRemainder, NoPair, OverlappingParts, NotDisaggregated, PartOfWhole, OlderDate, WithoutNumber}
+var reasons = [whys]Reason{
+	"", NotApproved, CoarserTerritory, StraddlesBucket, Transferred, IncludedInGroup, IncludedInLegalUnit,
+	NegativeRemainder, NoPair, OverlappingParts, NotDisaggregated, PartOfWhole, OlderDate, WithoutNumber,
+}
 
 // answered tells that the organisation said something about the figure's
 // territory and period, whether or not it counts in the sum.

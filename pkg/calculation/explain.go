@@ -62,8 +62,10 @@ func (c *Cube) Explain(q Query) (*Explanation, error) {
 			e := &set[j]
 			m := &p.f.members[e.member]
 			leaf := c.layout.indicators[inputs[i]]
-			cell := impact.CellKey{Organisation: m.Key, Indicator: leaf.Key, Territory: c.layout.territories[e.stored].Key,
-				Period: e.period, Cut: p.f.attrs[e.attr].cut}
+			cell := impact.CellKey{
+				Organisation: m.Key, Indicator: leaf.Key, Territory: c.layout.territories[e.stored].Key,
+				Period: e.period, Cut: p.f.attrs[e.attr].cut,
+			}
 			if e.why != counts {
 				if !e.twin {
 					x.LeftOut = append(x.LeftOut, LeftOut{m.ID, leaf.Code, cell, reasons[e.why]})
@@ -108,7 +110,8 @@ func compareKeys(a, b impact.CellKey) int {
 }
 
 func notOneCell() error {
-	return &impact.Error{Kind: impact.Invalid, Code: "not_one_cell",
+	return &impact.Error{
+		Kind: impact.Invalid, Code: "not_one_cell",
 		Detail: impact.Text{
 			FR: "L'explication porte sur un seul chiffre : un indicateur, un territoire, une période.",
 			EN: "An explanation is about one figure: one indicator, one territory, one period.",
@@ -116,7 +119,8 @@ func notOneCell() error {
 		Hint: impact.Text{
 			FR: "Précisez aussi le qualificatif (qualifier) quand l'indicateur en sépare les valeurs.",
 			EN: "Give the qualifier too where the indicator keeps its values apart.",
-		}}
+		},
+	}
 }
 
 // formulaOf writes the formula of an indicator in both languages and for
@@ -249,7 +253,10 @@ func rulesOf(ind *impact.Indicator) []Rule {
 	}
 	d := ind.Decimals
 	return []Rule{
-		{"organisations", over}, {"territories", places}, {"time", time}, {"when_empty", empty},
+		{"organisations", over},
+		{"territories", places},
+		{"time", time},
+		{"when_empty", empty},
 		{"rounding", impact.Text{
 			FR: fmt.Sprintf("une seule fois, à la fin, au pair le plus proche, %d décimale(s)", d),
 			EN: fmt.Sprintf("once, at the end, half to even, %d decimal(s)", d),

@@ -92,11 +92,11 @@ func (p *plan) figures() (*Result, error) {
 		rows = len(p.types)
 	}
 	res.Figures = make([]Figure, 0, rows*len(p.regions)*len(p.buckets))
-	for i, line := range p.lines {
+	for _, line := range p.lines {
 		for r := range p.regions {
 			for b := range p.buckets {
 				var err error
-				if res.Figures, err = p.indicator(res.Figures, int32(i), line, r, b, &excluded); err != nil {
+				if res.Figures, err = p.indicator(res.Figures, line, r, b, &excluded); err != nil {
 					return nil, err
 				}
 			}
@@ -124,7 +124,7 @@ func exclusions(n *[whys]int) []Exclusion {
 }
 
 // indicator appends the figures of one indicator in one region and bucket.
-func (p *plan) indicator(out []Figure, index, line int32, r, b int, excluded *[whys]int) ([]Figure, error) {
+func (p *plan) indicator(out []Figure, line int32, r, b int, excluded *[whys]int) ([]Figure, error) {
 	w := p.work
 	ind := p.c.layout.indicators[line]
 	inputs := p.c.layout.inputs(line)
@@ -661,8 +661,10 @@ func (p *plan) countType(out []Figure, t *typeLines, r, b int, excluded *[whys]i
 	from := len(out)
 	for _, c := range tallies {
 		if c.observations > 0 {
-			out = append(out, Figure{ImpactType: t.code, Territory: p.keys[r], Vintage: p.q.Vintage, Period: p.buckets[b].label, Status: impact.Normal,
-				Codes: c.codes, Organisations: len(c.units), Observations: c.observations, Excluded: exclusions(&c.out)})
+			out = append(out, Figure{
+				ImpactType: t.code, Territory: p.keys[r], Vintage: p.q.Vintage, Period: p.buckets[b].label, Status: impact.Normal,
+				Codes: c.codes, Organisations: len(c.units), Observations: c.observations, Excluded: exclusions(&c.out),
+			})
 		}
 	}
 	slices.SortFunc(out[from:], func(a, b Figure) int { return slices.Compare(a.Codes, b.Codes) })

@@ -1,6 +1,7 @@
 package calculation_test
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -67,8 +68,10 @@ func TestMethodPageIsTrue(t *testing.T) {
 	var orgs []calculation.Organisation
 	keys := map[string]impact.OrganisationKey{}
 	for i, row := range page["Organisations"] {
-		o := calculation.Organisation{Key: impact.OrganisationKey(i + 1), ID: impact.OrganisationID(row["organisation"]), LegalUnit: row["legal unit"],
-			Sites: []impact.Site{{Territory: impact.TerritoryID(row["site"]), From: impact.MinDate, To: impact.MaxDate}}}
+		o := calculation.Organisation{
+			Key: impact.OrganisationKey(i + 1), ID: impact.OrganisationID(row["organisation"]), LegalUnit: row["legal unit"],
+			Sites: []impact.Site{{Territory: impact.TerritoryID(row["site"]), From: impact.MinDate, To: impact.MaxDate}},
+		}
 		if row["asked"] == "yes" {
 			o.Questionnaires = []string{"example"}
 		}
@@ -95,8 +98,10 @@ func TestMethodPageIsTrue(t *testing.T) {
 		if row["covers"] != "" {
 			f.Attrs.Covers = strings.Split(row["covers"], ", ")
 		}
-		cells = append(cells, calculation.Change{State: impact.Approved, Current: f,
-			Key: impact.CellKey{Organisation: keys[row["organisation"]], Indicator: ind.Key, Territory: place.Key, Period: period}})
+		cells = append(cells, calculation.Change{
+			State: impact.Approved, Current: f,
+			Key: impact.CellKey{Organisation: keys[row["organisation"]], Indicator: ind.Key, Territory: place.Key, Period: period},
+		})
 	}
 	cube := calculation.NewCube(cat)
 	if err := cube.Load(feed(orgs), []impact.Questionnaire{example}, feed(cells), 1); err != nil {
@@ -118,7 +123,7 @@ func TestMethodPageIsTrue(t *testing.T) {
 			Prorata: row["option"] == "prorata", AllowBounds: row["option"] == "bounds",
 		})
 		if row["value"] == "refused" {
-			if e, ok := err.(*impact.Error); !ok || e.Code != "not_additive" {
+			if e, ok := errors.AsType[*impact.Error](err); !ok || e.Code != "not_additive" {
 				t.Errorf("%s: %v, want a refusal", name, err)
 			}
 			continue

@@ -289,8 +289,10 @@ func periodSet(fs []naiveFact) map[impact.Period]bool {
 	return m
 }
 
-var naiveIndicators = []impact.IndicatorCode{"waste_collected", "waste_reused", "jobs_created_net", "headcount", "women", "mean_headcount",
-	"staff_departures", "insertion_people"}
+var naiveIndicators = []impact.IndicatorCode{
+	"waste_collected", "waste_reused", "jobs_created_net", "headcount", "women", "mean_headcount",
+	"staff_departures", "insertion_people",
+}
 
 var naiveQueries = append(slices.Clone(naiveIndicators), "women_share", "staff_turnover_rate")
 
@@ -338,9 +340,11 @@ func drawFact(t *rapid.T, signed bool) *Fact {
 	if signed {
 		low = -50
 	}
-	f := &Fact{Value: impact.Quantity(rapid.Int64Range(low, 50).Draw(t, "value")) * impact.One / 4, HasValue: true,
+	f := &Fact{
+		Value: impact.Quantity(rapid.Int64Range(low, 50).Draw(t, "value")) * impact.One / 4, HasValue: true,
 		Status: rapid.SampledFrom([]impact.Status{impact.Normal, impact.Normal, impact.Provisional, impact.NotCollected}).Draw(t, "status"),
-		Attrs:  Attrs{Profile: impact.Profile{Class: rapid.SampledFrom([]impact.OrganisationClass{impact.Association, impact.Company}).Draw(t, "class")}}}
+		Attrs:  Attrs{Profile: impact.Profile{Class: rapid.SampledFrom([]impact.OrganisationClass{impact.Association, impact.Company}).Draw(t, "class")}},
+	}
 	if !f.Status.HasNumber() {
 		f.Value, f.HasValue = 0, false
 	}

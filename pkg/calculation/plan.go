@@ -236,8 +236,10 @@ func (c *Cube) scope(q Query) (Scope, error) {
 }
 
 func invalid(code impact.FaultCode, parameter, value, fr, en string) error {
-	return &impact.Error{Kind: impact.Invalid, Code: "validation_failed",
-		Faults: []impact.Fault{{Code: code, Parameter: parameter, Value: value, Detail: impact.Text{FR: fr, EN: en}}}}
+	return &impact.Error{
+		Kind: impact.Invalid, Code: "validation_failed",
+		Faults: []impact.Fault{{Code: code, Parameter: parameter, Value: value, Detail: impact.Text{FR: fr, EN: en}}},
+	}
 }
 
 func unknown(code impact.FaultCode, parameter, value string) error {
@@ -247,7 +249,8 @@ func unknown(code impact.FaultCode, parameter, value string) error {
 func notAdditive(ind *impact.Indicator, dimension string) error {
 	fr := map[string]string{"organisation": "les organisations", "territory": "les territoires", "period": "les périodes"}[dimension]
 	en := map[string]string{"organisation": "organisations", "territory": "territories", "period": "periods"}[dimension]
-	return &impact.Error{Kind: impact.Invalid, Code: "not_additive",
+	return &impact.Error{
+		Kind: impact.Invalid, Code: "not_additive",
 		Detail: impact.Text{
 			FR: fmt.Sprintf("« %s » ne s'additionne pas sur %s : une même unité peut y être comptée plusieurs fois.", ind.Label.FR, fr),
 			EN: fmt.Sprintf("“%s” does not add up over %s: one unit may be counted several times.", ind.Label.EN, en),

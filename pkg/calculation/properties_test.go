@@ -2,6 +2,7 @@ package calculation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math/big"
@@ -344,7 +345,7 @@ func TestOverflowIsAnError(t *testing.T) {
 	for i := range 3 {
 		w.says(fmt.Sprint(i), "waste_collected", lyon, "2025", "500000000000")
 	}
-	if _, err := w.cube().Figures(ask("waste_collected", lyon, "2025")); err != impact.ErrOverflow {
+	if _, err := w.cube().Figures(ask("waste_collected", lyon, "2025")); !errors.Is(err, impact.ErrOverflow) {
 		t.Errorf("1.5 × 10^12: %v", err)
 	}
 	if f := w.one(ask("waste_collected", lyon, "2025", func(q *Query) { q.Filters = []Filter{{ByOrganisation, []string{"0", "1"}}} })); show(f.Value) != "1000000000000" {
@@ -361,9 +362,11 @@ type listSource struct {
 func (s *listSource) Organisations(context.Context) iter.Seq2[Organisation, error] {
 	return seq(s.w.organisations())
 }
+
 func (s *listSource) Questionnaires(context.Context) ([]impact.Questionnaire, error) {
 	return s.w.qs, nil
 }
+
 func (s *listSource) Cells(_ context.Context, scope Scope) iter.Seq2[Change, error] {
 	s.asked = scope
 	var in []Change
@@ -479,7 +482,7 @@ func TestExplainSaysTheFormula(t *testing.T) {
 		}
 	}
 	_, err = w.cube().Explain(ask("recovery_rate", metropole, "2021", func(q *Query) { q.Territories = append(q.Territories, lyon) }))
-	if e, ok := err.(*impact.Error); !ok || e.Code != "not_one_cell" {
+	if e, ok := errors.AsType[*impact.Error](err); !ok || e.Code != "not_one_cell" {
 		t.Errorf("two territories: %v", err)
 	}
 }
@@ -519,7 +522,7 @@ func TestRefusedQueries(t *testing.T) {
 		"unknown_code":        {Cuts: []Dimension{"nope"}},
 	} {
 		_, err := w.cube().Figures(q)
-		e, ok := err.(*impact.Error)
+		e, ok := errors.AsType[*impact.Error](err)
 		if !ok || e.Kind != impact.Invalid || len(e.Faults) != 1 || string(e.Faults[0].Code) != name {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -1,6 +1,7 @@
 package calculation
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -147,8 +148,10 @@ var vectors = []vector{
 			t.Errorf("bounds %+v", f.Bounds)
 		}
 	})},
-	{"E7 one cell is itself", func(w *world) { w.says("A", "insertion_people", lyon, "2025-Q1", "300") },
-		ask("insertion_people", lyon, "2025"), "300 A", nil},
+	{
+		"E7 one cell is itself", func(w *world) { w.says("A", "insertion_people", lyon, "2025-Q1", "300") },
+		ask("insertion_people", lyon, "2025"), "300 A", nil,
+	},
 	{"E7 parts of one cell are disjoint", func(w *world) {
 		w.says("A", "insertion_people", lyon, "2025", "3", cut("sex=F"))
 		w.says("A", "insertion_people", lyon, "2025", "4", cut("sex=M"))
@@ -180,14 +183,22 @@ var vectors = []vector{
 		w.says("A", "headcount", oullins, "2023-Q1", "12")
 		w.says("A", "headcount", pierreBenite, "2023-Q2", "5")
 	}, ask("headcount", oullinsPierreBenite, "2023"), "17 A", nil},
-	{"E10 new commune in an old vintage", func(w *world) { w.says("A", "waste_collected", oullinsPierreBenite, "2024", "17") },
-		ask("waste_collected", oullins, "2024", func(q *Query) { q.Vintage = 2023 }), "null O", wantExcluded(CoarserTerritory, 1)},
-	{"E10 its Métropole does not change", func(w *world) { w.says("A", "waste_collected", oullinsPierreBenite, "2024", "17") },
-		ask("waste_collected", metropole, "2024", func(q *Query) { q.Vintage = 2023 }), "17 A", nil},
-	{"E10 split by declared weight", func(w *world) { w.says("A", "waste_collected", old, "2023", "10") },
-		ask("waste_collected", north, "2023"), "6 E", wantNote(SplitMapping)},
-	{"E10 a split leaves what holds it exact", func(w *world) { w.says("A", "waste_collected", old, "2023", "10") },
-		ask("waste_collected", ctmEst, "2023"), "10 A", nil},
+	{
+		"E10 new commune in an old vintage", func(w *world) { w.says("A", "waste_collected", oullinsPierreBenite, "2024", "17") },
+		ask("waste_collected", oullins, "2024", func(q *Query) { q.Vintage = 2023 }), "null O", wantExcluded(CoarserTerritory, 1),
+	},
+	{
+		"E10 its Métropole does not change", func(w *world) { w.says("A", "waste_collected", oullinsPierreBenite, "2024", "17") },
+		ask("waste_collected", metropole, "2024", func(q *Query) { q.Vintage = 2023 }), "17 A", nil,
+	},
+	{
+		"E10 split by declared weight", func(w *world) { w.says("A", "waste_collected", old, "2023", "10") },
+		ask("waste_collected", north, "2023"), "6 E", wantNote(SplitMapping),
+	},
+	{
+		"E10 a split leaves what holds it exact", func(w *world) { w.says("A", "waste_collected", old, "2023", "10") },
+		ask("waste_collected", ctmEst, "2023"), "10 A", nil,
+	},
 	{"E12 a commune includes its arrondissements", func(w *world) {
 		w.says("A", "waste_collected", lyon8, "2025", "8")
 		w.says("B", "waste_collected", lyon, "2025", "1")
@@ -196,18 +207,26 @@ var vectors = []vector{
 		w.says("A", "waste_collected", lyon8, "2025", "8")
 		w.says("B", "waste_collected", lyon, "2025", "1")
 	}, ask("waste_collected", lyon8, "2025"), "8 A", wantExcluded(CoarserTerritory, 1)},
-	{"E12 a territory and a part of it merge to one", func(w *world) { w.says("A", "waste_collected", lyon8, "2025", "8") },
-		ask("waste_collected", lyon, "2025", func(q *Query) { q.Territories, q.MergeTerritories = []impact.TerritoryKey{lyon, lyon8}, true }), "8 A", nil},
-	{"E18 straddler is left out", func(w *world) { w.says("A", "waste_collected", lyon, "2023-07-01/2024-06-30", "1200") },
-		ask("waste_collected", lyon, "2024"), "null O", wantExcluded(StraddlesBucket, 1)},
-	{"E18 or shared by days", func(w *world) { w.says("A", "waste_collected", lyon, "2023-07-01/2024-06-30", "1200") },
+	{
+		"E12 a territory and a part of it merge to one", func(w *world) { w.says("A", "waste_collected", lyon8, "2025", "8") },
+		ask("waste_collected", lyon, "2025", func(q *Query) { q.Territories, q.MergeTerritories = []impact.TerritoryKey{lyon, lyon8}, true }), "8 A", nil,
+	},
+	{
+		"E18 straddler is left out", func(w *world) { w.says("A", "waste_collected", lyon, "2023-07-01/2024-06-30", "1200") },
+		ask("waste_collected", lyon, "2024"), "null O", wantExcluded(StraddlesBucket, 1),
+	},
+	{
+		"E18 or shared by days", func(w *world) { w.says("A", "waste_collected", lyon, "2023-07-01/2024-06-30", "1200") },
 		ask("waste_collected", lyon, "2024", func(q *Query) { q.Prorata = true }), "596.72 E", both(wantNote(ProrataDays), func(t *testing.T, f Figure) {
 			if got := ratString(f.Exact()); got != ratString(qty("1200").Rat().Mul(qty("1200").Rat(), rat(182, 366))) {
 				t.Errorf("exact %s", got)
 			}
-		})},
-	{"E18 a stock is never shared by days", func(w *world) { w.says("A", "headcount", lyon, "2023-07-01/2024-06-30", "12") },
-		ask("headcount", lyon, "2024", func(q *Query) { q.Prorata = true }), "null O", wantExcluded(StraddlesBucket, 1)},
+		}),
+	},
+	{
+		"E18 a stock is never shared by days", func(w *world) { w.says("A", "headcount", lyon, "2023-07-01/2024-06-30", "12") },
+		ask("headcount", lyon, "2024", func(q *Query) { q.Prorata = true }), "null O", wantExcluded(StraddlesBucket, 1),
+	},
 	{"E22 unknown is not zero", func(w *world) {
 		w.says("A", "headcount", lyon, "2025", "10")
 		w.says("B", "headcount", lyon, "2025", "", status(impact.NotCollected))
@@ -218,10 +237,14 @@ var vectors = []vector{
 	})},
 	{"E22 zero is a value", func(w *world) { w.says("A", "headcount", lyon, "2025", "0") }, ask("headcount", lyon, "2025"), "0 A", wantCounts(1, 1)},
 	{"E22 nothing is null, missing", func(*world) {}, ask("headcount", lyon, "2025"), "null O", nil},
-	{"E22 not collected", func(w *world) { w.says("B", "headcount", lyon, "2025", "", status(impact.NotCollected)) },
-		ask("headcount", lyon, "2025"), "null L", nil},
-	{"E22 not applicable", func(w *world) { w.says("B", "headcount", lyon, "2025", "", status(impact.NotApplicable)) },
-		ask("headcount", lyon, "2025"), "null M", nil},
+	{
+		"E22 not collected", func(w *world) { w.says("B", "headcount", lyon, "2025", "", status(impact.NotCollected)) },
+		ask("headcount", lyon, "2025"), "null L", nil,
+	},
+	{
+		"E22 not applicable", func(w *world) { w.says("B", "headcount", lyon, "2025", "", status(impact.NotApplicable)) },
+		ask("headcount", lyon, "2025"), "null M", nil,
+	},
 	{"E23 survey mean by respondents", func(w *world) {
 		w.says("A", "satisfaction", lyon, "2025", "4")
 		w.says("A", "satisfaction_answers", lyon, "2025", "10")
@@ -325,12 +348,14 @@ var vectors = []vector{
 		w.says("A", "headcount", lyon, "2025-Q3", "10")
 		w.says("A", "headcount", lyon8, "2025-Q4", "9")
 	}, ask("headcount", lyon, "2025"), "9 A", nil},
-	{"C1 an average of half a year is the mean of that half", func(w *world) { w.says("A", "mean_headcount", lyon, "2025-S1", "30") },
+	{
+		"C1 an average of half a year is the mean of that half", func(w *world) { w.says("A", "mean_headcount", lyon, "2025-S1", "30") },
 		ask("mean_headcount", lyon, "2025"), "30 A", func(t *testing.T, f Figure) {
 			if f.DaysCovered != 181 {
 				t.Errorf("days covered %d", f.DaysCovered)
 			}
-		}},
+		},
+	},
 	{"C1 yes or no, last answer of each", func(w *world) {
 		w.says("A", "ess_agreement", lyon, "2025-Q1", "1")
 		w.says("A", "ess_agreement", lyon, "2025-Q2", "0")
@@ -452,7 +477,7 @@ func TestRefusalsNameTheDimension(t *testing.T) {
 			w := newWorld(t)
 			c.world(w)
 			_, err := w.cube().Figures(ask("insertion_people", lyon, "2025"))
-			e, ok := err.(*impact.Error)
+			e, ok := errors.AsType[*impact.Error](err)
 			if !ok || e.Code != "not_additive" || !strings.Contains(err.Error(), "not_additive_over:"+c.dimension) {
 				t.Fatalf("got %v", err)
 			}
@@ -597,8 +622,10 @@ func TestImpactTypesAreCounts(t *testing.T) {
 
 func TestCoverage(t *testing.T) {
 	w := newWorld(t)
-	w.qs = []impact.Questionnaire{{Code: "q", From: day("2025-01-01"), To: day("2025-12-31"), StructureKinds: []string{"EI"},
-		Indicators: []impact.QuestionnaireItem{{Indicator: "women_share"}}}}
+	w.qs = []impact.Questionnaire{{
+		Code: "q", From: day("2025-01-01"), To: day("2025-12-31"), StructureKinds: []string{"EI"},
+		Indicators: []impact.QuestionnaireItem{{Indicator: "women_share"}},
+	}}
 	for _, n := range []string{"asked and answers", "asked and silent", "asked elsewhere", "other kind", "asked twin"} {
 		o := w.org(n)
 		o.Questionnaires, o.Profile.StructureKind = []string{"q"}, "EI"

@@ -97,15 +97,23 @@ func reference() impact.Reference {
 		if t.to != "" {
 			to = day(t.to)
 		}
-		r.Territories = append(r.Territories, impact.Territory{Key: t.key, ID: t.id, Type: t.typ, Code: string(t.id), Name: string(t.id),
-			Parent: t.parent, ValidFrom: from, ValidTo: to, Successors: t.next})
+		r.Territories = append(r.Territories, impact.Territory{
+			Key: t.key, ID: t.id, Type: t.typ, Code: string(t.id), Name: string(t.id),
+			Parent: t.parent, ValidFrom: from, ValidTo: to, Successors: t.next,
+		})
 	}
 	r.Units = []impact.Unit{{Code: "1", Base: "1", Num: 1, Den: 1}}
-	r.ImpactTypes = []impact.ImpactType{{Code: "environment"}, {Code: "environment.waste", Parent: "environment"},
-		{Code: "inclusion"}, {Code: "inclusion.insertion", Parent: "inclusion"}}
+	r.ImpactTypes = []impact.ImpactType{
+		{Code: "environment"},
+		{Code: "environment.waste", Parent: "environment"},
+		{Code: "inclusion"},
+		{Code: "inclusion.insertion", Parent: "inclusion"},
+	}
 	ind := func(code impact.IndicatorCode, kind impact.MeasureKind, change func(*impact.Indicator)) {
-		i := impact.Indicator{Key: impact.IndicatorKey(len(r.Indicators) + 1), Code: code, Kind: kind, Unit: "1", Decimals: 2,
-			Label: impact.Text{FR: string(code), EN: string(code)}, ImpactType: "environment.waste", MethodologyVersion: "1"}
+		i := impact.Indicator{
+			Key: impact.IndicatorKey(len(r.Indicators) + 1), Code: code, Kind: kind, Unit: "1", Decimals: 2,
+			Label: impact.Text{FR: string(code), EN: string(code)}, ImpactType: "environment.waste", MethodologyVersion: "1",
+		}
 		if change != nil {
 			change(&i)
 		}
@@ -227,6 +235,7 @@ func cut(s string) with { return func(k *impact.CellKey, _ *Fact) { k.Cut = s } 
 func qualifier(n, v string) with {
 	return func(_ *impact.CellKey, f *Fact) { f.Attrs.Qualifiers = map[string]string{n: v} }
 }
+
 func status(s impact.Status) with {
 	return func(_ *impact.CellKey, f *Fact) { f.Status = s }
 }
@@ -234,6 +243,7 @@ func covers(ids ...string) with { return func(_ *impact.CellKey, f *Fact) { f.At
 func consolidates(ids ...string) with {
 	return func(_ *impact.CellKey, f *Fact) { f.Attrs.Covers, f.Attrs.Perimeter = ids, "group" }
 }
+
 func class(c impact.OrganisationClass) with {
 	return func(_ *impact.CellKey, f *Fact) { f.Attrs.Profile.Class = c }
 }
