@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/format"
@@ -491,8 +492,13 @@ func (s *server) await(c *call) error {
 			Faults: []impact.Fault{{Code: "invalid_number", Header: "Consistency-Token", Value: token}},
 		}
 	}
-	return s.Follower.WaitFor(c.r.Context(), seq)
+	ctx, cancel := context.WithTimeout(c.r.Context(), longestCatchUp)
+	defer cancel()
+	return s.Follower.WaitFor(ctx, seq)
 }
+
+// longestCatchUp bounds a token that names a commit nobody has made: 503 after it.
+const longestCatchUp = 5 * time.Second
 
 // entitle decides who may ask what (api.md 5.4). A partial sum is never taken
 // for a territory's: an organisation names itself.
