@@ -36,7 +36,7 @@ func (s *Store) CreateClient(ctx context.Context, c impact.Client) (impact.Clien
 	}
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
 		if c.Role == impact.RoleOrganisation {
-			found, err := s.organisations(ctx, s.orm(ctx).Where("id = ?", c.Organisation))
+			found, err := s.organisations(s.orm(ctx).Where("id = ?", c.Organisation))
 			if err != nil {
 				return err
 			}

@@ -342,7 +342,7 @@ func (s *Store) allOrganisations(ctx context.Context) iter.Seq2[calculation.Orga
 	return func(yield func(calculation.Organisation, error) bool) {
 		var last impact.OrganisationKey
 		for {
-			list, err := s.organisations(ctx, s.orm(ctx).Where("key > ?", last).Order("key").Limit(1000))
+			list, err := s.organisations(s.orm(ctx).Where("key > ?", last).Order("key").Limit(1000))
 			if err != nil {
 				yield(calculation.Organisation{}, fmt.Errorf("reading organisations: %w", err))
 				return
@@ -479,7 +479,7 @@ func (s *Store) since(ctx context.Context, t *txn, after int64) (seq int64, done
 		if err := s.touched(ctx, t, some, touched); err != nil {
 			return 0, done, err
 		}
-		organisations, err := s.organisations(ctx, s.orm(ctx).Where("tx IN ?", some).Order("key"))
+		organisations, err := s.organisations(s.orm(ctx).Where("tx IN ?", some).Order("key"))
 		if err != nil {
 			return 0, done, err
 		}

@@ -20,7 +20,7 @@ func (s *Store) Oracle() calculation.Source { return oracle{s} }
 
 func (o oracle) Organisations(ctx context.Context) iter.Seq2[calculation.Organisation, error] {
 	return func(yield func(calculation.Organisation, error) bool) {
-		list, err := o.s.organisations(ctx, o.s.orm(ctx).Order("id"))
+		list, err := o.s.organisations(o.s.orm(ctx).Order("id"))
 		if err != nil {
 			yield(calculation.Organisation{}, err)
 			return

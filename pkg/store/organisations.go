@@ -33,6 +33,8 @@ type organisationRow struct {
 	ESS                          string `gorm:"column:ess"`
 	ESSBasis                     string `gorm:"column:ess_basis"`
 	GroupID, Questionnaires      string
+	ExternalIDs                  string `gorm:"column:external_ids"`
+	Sites                        string
 	Successor                    impact.OrganisationID
 	OpenedOn, ClosedOn           impact.Date
 	Version                      int
@@ -91,7 +93,7 @@ func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o im
 			return err
 		}
 		if o.SIRET != "" {
-			same, err := s.organisations(ctx, s.orm(ctx).Where("siret = ? AND structure_kind = ?", o.SIRET, o.StructureKind))
+			same, err := s.organisations(s.orm(ctx).Where("siret = ? AND structure_kind = ?", o.SIRET, o.StructureKind))
 			if err != nil {
 				return err
 			}
@@ -179,7 +181,7 @@ func nilIfEmpty[T any](s []T) []T {
 
 // Organisation gives one organisation, not_found if the caller may not see it.
 func (s *Store) Organisation(ctx context.Context, p impact.Principal, id impact.OrganisationID) (impact.Organisation, error) {
-	found, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
+	found, err := s.organisations(s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
 	if err == nil && len(found) == 0 {
 		err = impact.NotFoundError()
 	}
@@ -207,7 +209,7 @@ func (s *Store) FindOrganisations(ctx context.Context, p impact.Principal, ref s
 	default:
 		db = db.Where("id = ?", ref)
 	}
-	found, err := s.organisations(ctx, db)
+	found, err := s.organisations(db)
 	if err != nil {
 		return nil, fmt.Errorf("looking up an organisation: %w", err)
 	}
@@ -242,7 +244,7 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err = s.organisations(ctx, db)
+	list, err = s.organisations(db)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing organisations: %w", err)
 	}
@@ -306,7 +308,7 @@ func pageOf[T any](rows []T, page impact.Page, position func(T) []string) ([]T, 
 func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id impact.OrganisationID, version int, change func(*impact.Organisation) error) (impact.Organisation, error) {
 	var after impact.Organisation
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
-		found, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
+		found, err := s.organisations(s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
 		if err != nil {
 			return err
 		}
@@ -320,7 +322,7 @@ func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id i
 		if err := s.dialect.run(ctx, t, s.dialect.lockOrganisations([]int32{int32(found[0].Key)})...); err != nil {
 			return err
 		}
-		found, err = s.organisations(ctx, s.orm(ctx).Where("id = ?", id))
+		found, err = s.organisations(s.orm(ctx).Where("id = ?", id))
 		if err != nil {
 			return err
 		}
@@ -395,50 +397,44 @@ func (s *Store) writeParts(ctx context.Context, o, before *impact.Organisation) 
 }
 
 func rowOfOrganisation(o *impact.Organisation, tx int64) (organisationRow, error) {
-	questionnaires, err := json.Marshal(o.Questionnaires)
+	var texts [3]string
+	for i, list := range []any{o.Questionnaires, o.ExternalIDs, o.Sites} {
+		text, err := json.Marshal(list)
+		if err != nil {
+			return organisationRow{}, err
+		}
+		texts[i] = string(text)
+	}
 	return organisationRow{
 		Key: o.Key, ID: o.ID, Name: o.Name, Search: fold(o.Name), SIRET: o.SIRET, SIREN: o.SIREN, RNA: o.RNA, Class: o.Class,
 		StructureKind: o.StructureKind, LegalCategory: o.LegalCategory, NAF: o.NAF, SizeClass: o.SizeClass, StaffBand: o.StaffBand,
-		ESS: o.ESS, ESSBasis: o.ESSBasis, GroupID: o.GroupID, Questionnaires: string(questionnaires), Successor: o.Successor,
+		ESS: o.ESS, ESSBasis: o.ESSBasis, GroupID: o.GroupID, Questionnaires: texts[0], ExternalIDs: texts[1], Sites: texts[2], Successor: o.Successor,
 		OpenedOn: o.OpenedOn, ClosedOn: o.ClosedOn, Version: o.Version, CreatedAt: o.CreatedAt.UnixMilli(), UpdatedAt: o.UpdatedAt.UnixMilli(), Tx: tx,
-	}, err
+	}, nil
 }
 
-// organisations runs a query on the table and adds the parts of what it finds.
-func (s *Store) organisations(ctx context.Context, query *gorm.DB) ([]impact.Organisation, error) {
+// organisations runs a query on the table.
+func (s *Store) organisations(query *gorm.DB) ([]impact.Organisation, error) {
 	var rows []organisationRow
 	if err := query.Find(&rows).Error; err != nil {
 		return nil, err
 	}
 	list := make([]impact.Organisation, len(rows))
-	at := make(map[impact.OrganisationKey]*impact.Organisation, len(rows))
-	keys := make([]impact.OrganisationKey, len(rows))
 	for i, r := range rows {
-		list[i] = impact.Organisation{
+		o := &list[i]
+		*o = impact.Organisation{
 			Key: r.Key, ID: r.ID, Name: r.Name, SIRET: r.SIRET, SIREN: r.SIREN, RNA: r.RNA, Class: r.Class, StructureKind: r.StructureKind,
 			LegalCategory: r.LegalCategory, NAF: r.NAF, SizeClass: r.SizeClass, StaffBand: r.StaffBand, ESS: r.ESS, ESSBasis: r.ESSBasis,
 			GroupID: r.GroupID, Successor: r.Successor, OpenedOn: r.OpenedOn, ClosedOn: r.ClosedOn, Version: r.Version,
 			CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC(),
 		}
-		if err := json.Unmarshal([]byte(r.Questionnaires), &list[i].Questionnaires); err != nil {
-			return nil, err
-		}
-		at[r.Key], keys[i] = &list[i], r.Key
-	}
-	for some := range slices.Chunk(keys, 1000) {
-		var ids []externalIDRow
-		if err := s.orm(ctx).Where("organisation IN ?", some).Order("organisation, position").Find(&ids).Error; err != nil {
-			return nil, err
-		}
-		for _, r := range ids {
-			at[r.Organisation].ExternalIDs = append(at[r.Organisation].ExternalIDs, impact.ExternalID{Source: r.Source, ID: r.ExternalID})
-		}
-		var sites []siteRow
-		if err := s.orm(ctx).Where("organisation IN ?", some).Order("organisation, position").Find(&sites).Error; err != nil {
-			return nil, err
-		}
-		for _, r := range sites {
-			at[r.Organisation].Sites = append(at[r.Organisation].Sites, impact.Site{SIRET: r.SIRET, Territory: r.Territory, From: r.FromDay, To: r.ToDay})
+		for _, part := range []struct {
+			text string
+			into any
+		}{{r.Questionnaires, &o.Questionnaires}, {r.ExternalIDs, &o.ExternalIDs}, {r.Sites, &o.Sites}} {
+			if err := json.Unmarshal([]byte(part.text), part.into); err != nil {
+				return nil, fmt.Errorf("reading organisation %s: %w", r.ID, err)
+			}
 		}
 	}
 	return list, nil

@@ -93,7 +93,7 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 		if !p.Writes(stated.Organisation) {
 			return impact.NotFoundError()
 		}
-		organisations, err := s.organisations(ctx, s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", stated.Organisation))
+		organisations, err := s.organisations(s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", stated.Organisation))
 		if err != nil {
 			return err
 		}

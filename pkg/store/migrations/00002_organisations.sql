@@ -18,6 +18,8 @@ CREATE TABLE organisations (
     ess_basis      TEXT    NOT NULL,
     group_id       TEXT    NOT NULL,
     questionnaires TEXT    NOT NULL,
+    external_ids   TEXT    NOT NULL,
+    sites          TEXT    NOT NULL,
     successor      TEXT    NOT NULL,
     opened_on      INTEGER NOT NULL,
     closed_on      INTEGER NOT NULL,
@@ -34,6 +36,8 @@ CREATE INDEX organisations_rna ON organisations (rna) WHERE rna <> '';
 CREATE INDEX organisations_updated ON organisations (updated_at, key);
 CREATE INDEX organisations_tx ON organisations (tx);
 
+-- What the organisation's own row says of external ids and sites, laid out to be
+-- searched.
 CREATE TABLE organisation_external_ids (
     organisation INTEGER NOT NULL REFERENCES organisations (key),
     position     INTEGER NOT NULL,
