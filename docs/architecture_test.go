@@ -55,7 +55,6 @@ func TestLibrariesStayInTheirRooms(t *testing.T) {
 		"github.com/jackc/pgx/":      "pkg/store",
 		"github.com/pressly/goose":   "pkg/store",
 		"github.com/alecthomas/kong": "cmd/retombees",
-		"github.com/paulmach/orb":    "cmd/retombees",
 	}
 	for _, p := range listPackages(t) {
 		room, _ := strings.CutPrefix(p.ImportPath, module)
