@@ -96,11 +96,12 @@ func (w *world) singleWrites(ctx context.Context, s *server, length time.Duratio
 }
 
 // single is the n-th observation nobody has stated yet: those of batches are
-// for the Métropole, these for communes of the Ain.
+// for the Métropole, these for communes of the Ain, each indicator in a commune
+// of its own so that no check compares two of them.
 func (w *world) single(n int) (token string, body []byte) {
 	organisation, n := n%organisations, n/organisations
 	indicator := w.indicators[n%len(w.indicators)]
-	place := w.elsewhere[n/len(w.indicators)%len(w.elsewhere)]
+	place := w.elsewhere[n%len(w.elsewhere)]
 	return w.tokens[organisation], fmt.Appendf(nil, `{"indicator":%q,"territory":%q,"period":"2025-Q1","value":%d,"unit":%q}`,
 		indicator.Code, place, 100+rand.IntN(9), indicator.Unit)
 }
