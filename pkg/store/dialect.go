@@ -37,11 +37,10 @@ type dialect interface {
 	migrator(db *sql.DB, texts fs.FS) (*goose.Provider, error)
 
 	// lockCommits makes the caller the only one that takes a commit number
-	// until its transaction ends; lockDictionary does the same for new words of
-	// the dictionaries, lockOrganisations for the facts of some organisations
-	// (keys sorted).
+	// until its transaction ends; lockReference does the same for the reference
+	// data, lockOrganisations for the facts of some organisations (keys sorted).
 	lockCommits() []step
-	lockDictionary() []step
+	lockReference() []step
 	lockOrganisations(keys []int32) []step
 	// tryLock takes a lock by name until the transaction ends, false if
 	// another transaction has it.
@@ -101,13 +100,18 @@ func dialectOf(url string) (dialect, error) {
 const (
 	organisationLocks = 0x0726 // class of (class, organisation key)
 	commitLock        = 0x7265746f6d626501
-	dictionaryLock    = 0x7265746f6d626502
+	referenceLock     = 0x7265746f6d626502
 )
 
 // copyFrom is the number of rows from which COPY beats an INSERT of arrays.
 const copyFrom = 64
 
-type postgresDialect struct{ pool *pgxpool.Pool }
+type postgresDialect struct{ write, read *pgxpool.Pool }
+
+// poolSize is for each of the two pools; pool_max_conns in the URL replaces it.
+// A writer may need to read beside its transaction: if it had to wait for a
+// connection that another writer holds, all could wait for each other.
+const poolSize = 12
 
 func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.DB, error) {
 	config, err := pgxpool.ParseConfig(url)
@@ -115,21 +119,27 @@ func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.D
 		return nil, nil, err
 	}
 	if !strings.Contains(url, "pool_max_conns") {
-		config.MaxConns = 16
+		config.MaxConns = poolSize
 	}
-	d.pool, err = pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, nil, err
+	dbs := [2]*sql.DB{}
+	for i, pool := range []**pgxpool.Pool{&d.write, &d.read} {
+		if *pool, err = pgxpool.NewWithConfig(ctx, config.Copy()); err != nil {
+			if d.write != nil {
+				d.write.Close()
+			}
+			return nil, nil, err
+		}
+		dbs[i] = stdlib.OpenDBFromPool(*pool)
+		// The pool of pgx keeps idle connections, this one only hands them over.
+		dbs[i].SetMaxIdleConns(0)
 	}
-	db := stdlib.OpenDBFromPool(d.pool)
-	// The pool of pgx keeps idle connections, this one only hands them over.
-	db.SetMaxIdleConns(0)
-	return db, db, nil
+	return dbs[0], dbs[1], nil
 }
 
-func (d *postgresDialect) close(write, _ *sql.DB) error {
-	err := write.Close()
-	d.pool.Close()
+func (d *postgresDialect) close(write, read *sql.DB) error {
+	err := errors.Join(write.Close(), read.Close())
+	d.write.Close()
+	d.read.Close()
 	return err
 }
 
@@ -149,8 +159,8 @@ func (d *postgresDialect) lockCommits() []step {
 	return []step{{query: `SELECT pg_advisory_xact_lock($1)`, args: []any{int64(commitLock)}}}
 }
 
-func (d *postgresDialect) lockDictionary() []step {
-	return []step{{query: `SELECT pg_advisory_xact_lock($1)`, args: []any{int64(dictionaryLock)}}}
+func (d *postgresDialect) lockReference() []step {
+	return []step{{query: `SELECT pg_advisory_xact_lock($1)`, args: []any{int64(referenceLock)}}}
 }
 
 func (d *postgresDialect) lockOrganisations(keys []int32) []step {
@@ -513,7 +523,7 @@ func (f textFile) Read(b []byte) (int, error) { return f.text.Read(b) }
 
 // The single writer holds every lock there is.
 func (d *sqliteDialect) lockCommits() []step                                    { return nil }
-func (d *sqliteDialect) lockDictionary() []step                                 { return nil }
+func (d *sqliteDialect) lockReference() []step                                  { return nil }
 func (d *sqliteDialect) lockOrganisations([]int32) []step                       { return nil }
 func (d *sqliteDialect) tryLock(context.Context, *sql.Tx, string) (bool, error) { return true, nil }
 

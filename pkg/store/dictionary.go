@@ -17,7 +17,9 @@ type dictionary[T comparable] struct {
 	table   string
 	columns []string
 	fields  func(*T) []any
+	reserve reserve
 
+	read   sync.Once // all there was, at the first word that was not known
 	mu     sync.RWMutex
 	keys   map[T]int32
 	values []T // by key
@@ -32,12 +34,12 @@ type profile struct {
 type actor struct{ client, mandate string }
 
 func cutDictionary() dictionary[string] {
-	return dictionary[string]{table: "cuts", columns: []string{"text"}, fields: func(s *string) []any { return []any{s} }}
+	return dictionary[string]{table: "cuts", reserve: reserve{counter: "cut", ahead: 64}, columns: []string{"text"}, fields: func(s *string) []any { return []any{s} }}
 }
 
 func profileDictionary() dictionary[profile] {
 	return dictionary[profile]{
-		table:   "profiles",
+		table: "profiles", reserve: reserve{counter: "profile", ahead: 64},
 		columns: []string{"class", "structure_kind", "size_class", "ess", "methodology_version"},
 		fields: func(p *profile) []any {
 			return []any{(*string)(&p.Class), &p.StructureKind, &p.SizeClass, &p.ESS, &p.methodology}
@@ -47,7 +49,7 @@ func profileDictionary() dictionary[profile] {
 
 func actorDictionary() dictionary[actor] {
 	return dictionary[actor]{
-		table: "actors", columns: []string{"client", "mandate"},
+		table: "actors", reserve: reserve{counter: "actor", ahead: 64}, columns: []string{"client", "mandate"},
 		fields: func(a *actor) []any { return []any{&a.client, &a.mandate} },
 	}
 }
@@ -158,6 +160,11 @@ func numberOf[T comparable](ctx context.Context, t *txn, d *dictionary[T], v T) 
 	if key, ok := t.words[w]; ok {
 		return key, nil
 	}
+	var unread error
+	d.read.Do(func() { unread = d.load(ctx, t.store.read) })
+	if key, ok := d.number(v); ok || unread != nil {
+		return key, unread
+	}
 	key, err := w.write(ctx, t)
 	if err != nil {
 		return 0, err
@@ -174,24 +181,24 @@ type committed interface{ remember(key int32) }
 
 func (w word[T]) write(ctx context.Context, t *txn) (key int32, err error) {
 	d := w.d
-	if err := t.store.dialect.run(ctx, t, t.store.dialect.lockDictionary()...); err != nil {
-		return 0, fmt.Errorf("waiting for %s: %w", d.table, err)
+	if key, err = d.reserve.take(ctx, t, 1); err != nil {
+		return 0, err
 	}
 	fields := d.fields(&w.v)
 	same := make([]string, len(d.columns))
 	marks := make([]string, len(d.columns))
 	args := make([]any, len(d.columns))
 	for i, c := range d.columns {
-		same[i] = fmt.Sprintf("%s = $%d", c, i+1)
-		marks[i] = fmt.Sprintf("CAST($%d AS TEXT)", i+1)
+		same[i], marks[i] = fmt.Sprintf("%s = $%d", c, i+1), fmt.Sprintf("$%d", i+1)
 		args[i] = *fields[i].(*string)
 	}
-	err = t.tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT key FROM %s WHERE %s`, d.table, strings.Join(same, " AND ")), args...).Scan(&key)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return key, err
+	columns := strings.Join(d.columns, ", ")
+	// Who writes the same word at this moment is waited for, nobody else.
+	err = t.tx.QueryRowContext(ctx, fmt.Sprintf(`INSERT INTO %s (%s, key) VALUES (%s, $%d) ON CONFLICT (%s) DO NOTHING RETURNING key`,
+		d.table, columns, strings.Join(marks, ", "), len(args)+1, columns), append(args, key)...).Scan(&key)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = t.tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT key FROM %s WHERE %s`, d.table, strings.Join(same, " AND ")), args...).Scan(&key)
 	}
-	err = t.tx.QueryRowContext(ctx, fmt.Sprintf(`INSERT INTO %s (key, %s) SELECT coalesce(max(key), 0) + 1, %s FROM %s RETURNING key`,
-		d.table, strings.Join(d.columns, ", "), strings.Join(marks, ", "), d.table), args...).Scan(&key)
 	if err != nil {
 		return 0, fmt.Errorf("adding to %s: %w", d.table, err)
 	}

@@ -28,7 +28,7 @@ import (
 // already names another fact.
 func (s *Store) PutObservations(ctx context.Context, b impact.Batch) (impact.Results, error) {
 	m := newMember(ctx, b)
-	err := s.submissionKeys.fill(ctx, s)
+	err := s.stock(ctx)
 	switch {
 	case err != nil:
 	case txnOf(ctx) != nil || len(b.Rows) > groupRows:
@@ -697,7 +697,7 @@ func (w *workspace) open(row submissionRow) *submissionState {
 // write flushes the workspace, sorted by key, and takes the commit number: 0
 // when nothing changed.
 func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
-	changed, counts, err := w.writeSubmissions(ctx)
+	changed, left, err := w.writeSubmissions(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("writing submissions: %w", err)
 	}
@@ -721,7 +721,6 @@ func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
 		}
 	}
 	d := w.s.dialect
-	var left []step
 	for _, write := range []struct {
 		what string
 		do   func(context.Context, *txn, []factRow) ([]step, error)
@@ -740,7 +739,7 @@ func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return w.t.commit(ctx, kind, changes, append(left, counts...)...)
+	return w.t.commit(ctx, kind, changes, left...)
 }
 
 func (w *workspace) writeNames(ctx context.Context) error {

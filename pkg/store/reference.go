@@ -57,7 +57,7 @@ func (s *Store) LoadReference(ctx context.Context, r impact.Reference) error {
 		return err
 	}
 	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
-		if err := s.dialect.run(ctx, t, s.dialect.lockDictionary()...); err != nil {
+		if err := s.dialect.run(ctx, t, s.dialect.lockReference()...); err != nil {
 			return err
 		}
 		if current, err := s.referenceVersion(ctx); err != nil || current == r.Version {

@@ -55,7 +55,7 @@ type Store struct {
 	profiles  dictionary[profile]
 	actors    dictionary[actor]
 
-	submissionKeys keyReserve
+	submissionKeys reserve
 	recent         recent
 	group          *group
 	running        running
@@ -81,6 +81,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 	s := &Store{
 		log: opts.Log, now: opts.Now, newID: opts.NewID, dialect: d, write: write, read: read,
 		cuts: cutDictionary(), profiles: profileDictionary(), actors: actorDictionary(),
+		submissionKeys: reserve{counter: "submission", ahead: 1024},
 	}
 	s.gormDB, err = gorm.Open(d.dialector(read), &gorm.Config{
 		SkipDefaultTransaction: true,

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -121,7 +120,11 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 			ID: impact.SubmissionID(s.newID()), Organisation: key, PeriodStart: stated.Period.Start, PeriodEnd: stated.Period.End,
 			Questionnaire: stated.Questionnaire, Source: stated.Source, State: impact.Draft, Review: review, ActedBy: p.Client, Mandate: stated.Mandate,
 		})
-		if _, _, err := w.writeSubmissions(ctx); err != nil {
+		_, left, err := w.writeSubmissions(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.dialect.run(ctx, t, left...); err != nil {
 			return err
 		}
 		created = u.submission(stated.Organisation)
@@ -505,9 +508,9 @@ func (s *Store) completeness(ctx context.Context, catalogue *impact.Catalogue, r
 	return c, nil
 }
 
-// writeSubmissions writes what changed and the events of their life; counts are
-// the steps left to do, for those of which only a count moved.
-func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, counts []step, err error) {
+// writeSubmissions numbers the new ones and writes what moved; the steps left
+// to do write the new, the counts and the events of their life.
+func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, left []step, err error) {
 	var fresh, moved []*submissionState
 	var counted []*submissionState // only the count or the warning moved
 	for _, list := range w.submissions {
@@ -538,21 +541,13 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, counts 
 	slices.SortFunc(counted, byKey)
 	if len(fresh) > 0 {
 		slices.SortFunc(fresh, func(a, b *submissionState) int { return strings.Compare(string(a.ID), string(b.ID)) })
-		last, ok := w.s.submissionKeys.take(int32(len(fresh)))
-		if !ok {
-			counted, err := w.t.next(ctx, "submission", len(fresh))
-			if err != nil {
-				return false, nil, err
-			}
-			last = int32(counted)
+		last, err := w.s.submissionKeys.take(ctx, w.t, int32(len(fresh)))
+		if err != nil {
+			return false, nil, err
 		}
-		rows := make([]submissionRow, len(fresh))
 		for i, u := range fresh {
 			u.Key = last - int32(len(fresh)-1-i)
-			rows[i] = u.submissionRow
-		}
-		if err := w.t.orm.WithContext(ctx).CreateInBatches(rows, 200).Error; err != nil {
-			return false, nil, err
+			left = append(left, insertSubmission(&u.submissionRow))
 		}
 	}
 	for _, u := range moved {
@@ -560,17 +555,11 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, counts 
 			return false, nil, err
 		}
 	}
-	counts = w.writeCounts(counted)
-	var events []eventRow
+	left = append(left, w.writeCounts(counted)...)
 	for _, u := range slices.Concat(fresh, moved) {
 		for i, e := range u.events {
-			e.Submission, e.Tx, e.Version = u.Key, w.t.id, u.Version-int32(len(u.events)-1-i)
-			events = append(events, e)
-		}
-	}
-	if len(events) > 0 {
-		if err := w.t.orm.WithContext(ctx).CreateInBatches(events, 200).Error; err != nil {
-			return false, nil, err
+			left = append(left, step{query: `INSERT INTO submission_events (submission, version, tx, action, state, reason, acted_by) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+				args: []any{u.Key, u.Version - int32(len(u.events)-1-i), w.t.id, e.Action, string(e.State), e.Reason, e.ActedBy}})
 		}
 	}
 	for _, u := range slices.Concat(fresh, moved, counted) {
@@ -579,7 +568,17 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, counts 
 	if len(moved) > 0 {
 		w.whole = true
 	}
-	return len(fresh)+len(moved)+len(counted) > 0, counts, nil
+	return len(fresh)+len(moved)+len(counted) > 0, left, nil
+}
+
+func insertSubmission(r *submissionRow) step {
+	return step{
+		query: `INSERT INTO submissions (key, id, organisation, period_start, period_end, questionnaire, source, state, review, reason, observations, warned,
+				acted_by, mandate, version, created_at, updated_at, tx, deleted)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+		args: []any{r.Key, string(r.ID), r.Organisation, int32(r.PeriodStart), int32(r.PeriodEnd), r.Questionnaire, r.Source, string(r.State), string(r.Review), r.Reason,
+			r.Observations, r.Warned, r.ActedBy, r.Mandate, r.Version, r.CreatedAt, r.UpdatedAt, r.Tx, r.Deleted},
+	}
 }
 
 // writeCounts writes 16 rows a statement; the last row fills an incomplete one
@@ -602,54 +601,4 @@ func (w *workspace) writeCounts(rows []*submissionState) (steps []step) {
 			FROM (VALUES ` + strings.Join(marks, ", ") + `) AS n WHERE submissions.key = n.column1`, args: args})
 	}
 	return steps
-}
-
-// keyReserve holds numbers counted ahead, in a transaction of their own: the
-// counter is a row, and a writer that held it until its end would make all
-// others wait. What is not used when the process ends is lost, which harms
-// nobody.
-type keyReserve struct {
-	mu         sync.Mutex
-	last, upto int32 // last given, last owned
-}
-
-const (
-	keysAhead = 1024
-	keysLow   = 256
-)
-
-func (r *keyReserve) take(n int32) (last int32, ok bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.upto-r.last < n {
-		return 0, false
-	}
-	r.last += n
-	return r.last, true
-}
-
-func (r *keyReserve) low() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.upto-r.last < keysLow
-}
-
-// fill counts ahead when little is left; inside a transaction it cannot, and
-// who needs a number then takes it from the counter.
-func (r *keyReserve) fill(ctx context.Context, s *Store) error {
-	if txnOf(ctx) != nil || !r.low() {
-		return nil
-	}
-	var upto int64
-	err := s.transact(ctx, func(ctx context.Context, t *txn) (err error) {
-		upto, err = t.next(ctx, "submission", keysAhead)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.last, r.upto = int32(upto)-keysAhead, int32(upto)
-	return nil
 }

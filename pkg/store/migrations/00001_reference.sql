@@ -54,12 +54,13 @@ CREATE TABLE territory_geometries (
     loaded_at BIGINT  NOT NULL
 );
 
--- Small numbers handed out one by one: keys of organisations, of submissions.
+-- Small numbers handed out once: keys of organisations and submissions, and of
+-- the dictionaries of facts.
 CREATE TABLE counters (
     name  TEXT    NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
 );
-INSERT INTO counters (name, value) VALUES ('organisation', 0), ('submission', 0);
+INSERT INTO counters (name, value) VALUES ('organisation', 0), ('submission', 0), ('cut', 0), ('profile', 0), ('actor', 0);
 
 -- The order of the world: one row per transaction, seq in the order of commits,
 -- without gaps. tx names the transaction in every table it touched.
