@@ -47,7 +47,7 @@ func newBenchWorld(b *testing.B, url string, organisations int) *benchWorld {
 		}
 	}
 	check(err)
-	b.Cleanup(func() { s.Close() })
+	b.Cleanup(func() { _ = s.Close() })
 	check(s.Migrate(ctx))
 	r, err := codelist.Load()
 	check(err)
@@ -148,14 +148,16 @@ func (w *benchWorld) ingest(b *testing.B, from, upto, writers int, plus int64, w
 func BenchmarkIngest(b *testing.B) {
 	rows := 1_000_000
 	if v := os.Getenv("BENCH_ROWS"); v != "" {
-		fmt.Sscan(v, &rows)
+		if _, err := fmt.Sscan(v, &rows); err != nil {
+			b.Fatal(err)
+		}
 	}
 	b.Run("postgres", func(b *testing.B) {
 		cluster, err := pgtest.Start(pgtest.Options{Durable: true})
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(func() { cluster.Stop() })
+		b.Cleanup(func() { _ = cluster.Stop() })
 		dsn, err := cluster.CreateDatabase(context.Background(), "bench")
 		if err != nil {
 			b.Fatal(err)
@@ -287,12 +289,16 @@ func twoImports(b *testing.B, w *benchWorld, path string) time.Duration {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer func() { _ = rows.Close() }()
 	for rows.Next() {
 		var text sql.NullString
 		if err := rows.Scan(&text); err != nil {
 			b.Fatal(err)
 		}
 		schema = append(schema, text.String+";")
+	}
+	if err := rows.Err(); err != nil {
+		b.Fatal(err)
 	}
 	columns := strings.Join(versionNames, ", ")
 	inOrder := strings.Replace(columns, "version,", "version, 0,", 1) // .import goes by position
@@ -347,7 +353,7 @@ func BenchmarkSingleWrites(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.Cleanup(func() { cluster.Stop() })
+		b.Cleanup(func() { _ = cluster.Stop() })
 		dsn, err := cluster.CreateDatabase(context.Background(), "bench")
 		if err != nil {
 			b.Fatal(err)

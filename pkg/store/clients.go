@@ -41,9 +41,11 @@ func (s *Store) CreateClient(ctx context.Context, c impact.Client) (impact.Clien
 				return err
 			}
 			if len(found) == 0 {
-				return impact.Refuse(impact.Fault{Code: "unknown_organisation", Pointer: "/organisation", Value: string(c.Organisation),
+				return impact.Refuse(impact.Fault{
+					Code: "unknown_organisation", Pointer: "/organisation", Value: string(c.Organisation),
 					Detail: impact.Text{FR: "Cette organisation n'existe pas.", EN: "This organisation does not exist."},
-					Hint:   impact.Text{FR: "Enregistrez-la d'abord.", EN: "Register it first."}})
+					Hint:   impact.Text{FR: "Enregistrez-la d'abord.", EN: "Register it first."},
+				})
 			}
 		}
 		if c.ID == "" {

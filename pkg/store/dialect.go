@@ -90,7 +90,7 @@ func dialectOf(url string) (dialect, error) {
 	case strings.HasPrefix(url, "sqlite:"):
 		return &sqliteDialect{statements: map[statementKey]driver.Stmt{}}, nil
 	}
-	return nil, errors.New("the database URL must begin with postgres:// or sqlite:")
+	return nil, errors.New("the database URL must begin with postgres:// or with sqlite: and a path")
 }
 
 // ---- PostgreSQL
@@ -323,8 +323,10 @@ func columnsOf(rows []factRow) []any {
 		}
 		smalls[0][i], smalls[1][i], smalls[2][i] = r.indicator, r.status, r.deleted
 	}
-	return []any{values, txs, ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8],
-		smalls[0], smalls[1], smalls[2], details, ints[9]}
+	return []any{
+		values, txs, ints[0], ints[1], ints[2], ints[3], ints[4], ints[5], ints[6], ints[7], ints[8],
+		smalls[0], smalls[1], smalls[2], details, ints[9],
+	}
 }
 
 // run reads pgx's binary rows without a detour through interfaces: this is what
@@ -347,7 +349,7 @@ func (d *postgresDialect) run(ctx context.Context, t *txn, steps ...step) error 
 		for i := range steps {
 			rows, err := answers.Query()
 			if err := readRows(rows, err, &steps[i]); err != nil {
-				answers.Close()
+				_ = answers.Close()
 				return err
 			}
 		}
@@ -611,8 +613,10 @@ func (d *sqliteDialect) insert(ctx context.Context, t *txn, table string, names 
 				if r.value.Valid {
 					value = r.value.V
 				}
-				columns := [...]driver.Value{value, r.tx, int64(r.organisation), int64(r.territory), int64(r.start), int64(r.end), int64(r.cut), int64(r.submission),
-					int64(r.profile), int64(r.actor), int64(r.version), int64(r.indicator), int64(r.status), int64(r.deleted), r.details, int64(r.approved)}
+				columns := [...]driver.Value{
+					value, r.tx, int64(r.organisation), int64(r.territory), int64(r.start), int64(r.end), int64(r.cut), int64(r.submission),
+					int64(r.profile), int64(r.actor), int64(r.version), int64(r.indicator), int64(r.status), int64(r.deleted), r.details, int64(r.approved),
+				}
 				for _, v := range columns[:len(names)] {
 					args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
 				}

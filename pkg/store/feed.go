@@ -317,7 +317,7 @@ func (s *Store) snapshot(ctx context.Context, do func(context.Context, *txn) err
 		return fmt.Errorf("opening a snapshot: %w", err)
 	}
 	defer conn.Close()
-	defer tx.Rollback()
+	defer func() { _ = tx.Rollback() }()
 	t := &txn{store: s, conn: conn, tx: tx}
 	t.orm = s.gormDB.Session(&gorm.Session{NewDB: true, Context: ctx})
 	t.orm.Statement.ConnPool = tx
@@ -542,7 +542,8 @@ func (s *Store) states(ctx context.Context, t *txn, keys []factKey, known attrib
 	}
 	list := make([]seen, 0, len(keys))
 	codes := []impact.SubmissionState{impact.Draft, impact.Submitted, impact.Approved, impact.Returned}
-	err := s.dialect.run(ctx, t, step{`SELECT ` + numberColumns + `, CASE submissions.state WHEN 'draft' THEN 0 WHEN 'submitted' THEN 1 WHEN 'approved' THEN 2 ELSE 3 END,
+	err := s.dialect.run(ctx, t, step{
+		`SELECT ` + numberColumns + `, CASE submissions.state WHEN 'draft' THEN 0 WHEN 'submitted' THEN 1 WHEN 'approved' THEN 2 ELSE 3 END,
 			a.value, a.profile, a.obs_status, a.deleted, a.version, f.details, coalesce(a.details, '')
 		FROM ` + table + s.dialect.probe(" JOIN", "observations", "f", `f.organisation = k.organisation AND f.indicator = k.indicator AND f.territory = k.territory
 			AND f.period_start = k.period_start AND f.period_end = k.period_end AND f.cut = k.cut`) + `
@@ -559,7 +560,8 @@ func (s *Store) states(ctx context.Context, t *txn, keys []factKey, known attrib
 			}
 			list = append(list, x)
 			return nil
-		}})
+		},
+	})
 	if err != nil {
 		return err
 	}

@@ -240,8 +240,10 @@ func TestAWriteIsInTheNextAnswer(t *testing.T) {
 			if err := f.WaitFor(ctx, results.Seq); err != nil {
 				t.Fatal(err)
 			}
-			q := calculation.Query{Indicators: []impact.IndicatorCode{"insertion_hours"}, Vintage: 2026, State: impact.Draft, Periods: []impact.Period{impact.YearPeriod(2025)},
-				Territories: []impact.TerritoryKey{results.Rows[0].Observation.Territory}}
+			q := calculation.Query{
+				Indicators: []impact.IndicatorCode{"insertion_hours"}, Vintage: 2026, State: impact.Draft, Periods: []impact.Period{impact.YearPeriod(2025)},
+				Territories: []impact.TerritoryKey{results.Rows[0].Observation.Territory},
+			}
 			r, err := cube.Figures(q)
 			if err != nil || len(r.Figures) != 1 || r.Figures[0].Value == nil || *r.Figures[0].Value != *quantity(int64(100 + i)) {
 				t.Fatalf("after writing %d: %+v %v", 100+i, r, err)

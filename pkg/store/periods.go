@@ -44,11 +44,13 @@ func (s *Store) LockedPeriods(ctx context.Context) ([]impact.Period, error) {
 }
 
 func lockedPeriods(into *[]impact.Period) step {
-	return step{query: `SELECT period_start, period_end FROM locked_periods ORDER BY period_start, period_end`, numbers: 2,
+	return step{
+		query: `SELECT period_start, period_end FROM locked_periods ORDER BY period_start, period_end`, numbers: 2,
 		each: func(n []int64, _ []bool, _ []string) error {
 			*into = append(*into, impact.Period{Start: impact.Date(n[0]), End: impact.Date(n[1])})
 			return nil
-		}}
+		},
+	}
 }
 
 // unlocked refuses what touches a closed period.

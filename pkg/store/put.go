@@ -318,7 +318,7 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 	names := map[externalKey]factKey{}
 	for _, r := range m.Rows {
 		if len(r.Faults) == 0 {
-			if err := w.name(ctx, m, r, names); err != nil {
+			if err := w.name(ctx, r, names); err != nil {
 				return err
 			}
 		}
@@ -343,16 +343,20 @@ func (w *workspace) admit(m *member, r *impact.Row) {
 		return
 	}
 	if r.Organisation == nil || w.organisations[int32(r.Organisation.Key)] == nil || !m.Principal.Writes(w.organisations[int32(r.Organisation.Key)].id) {
-		r.Faults = append(r.Faults, impact.Fault{Code: "not_mandated", Pointer: "/organisation",
+		r.Faults = append(r.Faults, impact.Fault{
+			Code: "not_mandated", Pointer: "/organisation",
 			Detail: impact.Text{FR: "Vous n'avez pas le droit d'écrire pour cette organisation.", EN: "You may not write for this organisation."},
-			Hint:   impact.Text{FR: "Utilisez un client qui agit pour elle.", EN: "Use a client that acts for it."}})
+			Hint:   impact.Text{FR: "Utilisez un client qui agit pour elle.", EN: "Use a client that acts for it."},
+		})
 		return
 	}
 	for _, closed := range w.locked {
 		if closed.Overlaps(r.Period) {
-			r.Faults = append(r.Faults, impact.Fault{Code: "period_locked", Pointer: "/period", Value: r.Period.String(),
+			r.Faults = append(r.Faults, impact.Fault{
+				Code: "period_locked", Pointer: "/period", Value: r.Period.String(),
 				Detail: impact.Text{FR: "La période " + closed.String() + " est close.", EN: "The period " + closed.String() + " is closed."},
-				Hint:   impact.Text{FR: "Un instructeur de la Métropole peut la rouvrir.", EN: "A steward of the Métropole can reopen it."}})
+				Hint:   impact.Text{FR: "Un instructeur de la Métropole peut la rouvrir.", EN: "A steward of the Métropole can reopen it."},
+			})
 			return
 		}
 	}
@@ -383,20 +387,24 @@ func (w *workspace) target(m *member) (*submissionState, error) {
 		}
 		switch {
 		case int32(r.Organisation.Key) != target.Organisation:
-			r.Faults = append(r.Faults, impact.Fault{Code: "inconsistent", Pointer: "/organisation",
+			r.Faults = append(r.Faults, impact.Fault{
+				Code: "inconsistent", Pointer: "/organisation",
 				Detail: impact.Text{FR: "La déclaration est celle d'une autre organisation.", EN: "The submission belongs to another organisation."},
-				Hint:   impact.Text{FR: "Une déclaration par organisation.", EN: "One submission per organisation."}})
+				Hint:   impact.Text{FR: "Une déclaration par organisation.", EN: "One submission per organisation."},
+			})
 		case !target.period().Contains(r.Period):
-			r.Faults = append(r.Faults, impact.Fault{Code: "period_not_allowed", Pointer: "/period", Value: r.Period.String(),
+			r.Faults = append(r.Faults, impact.Fault{
+				Code: "period_not_allowed", Pointer: "/period", Value: r.Period.String(),
 				Detail: impact.Text{FR: "La déclaration porte sur " + target.period().String() + ".", EN: "The submission is about " + target.period().String() + "."},
-				Hint:   impact.Text{FR: "Envoyez cette valeur dans la déclaration de sa période.", EN: "Send this value in the submission of its period."}})
+				Hint:   impact.Text{FR: "Envoyez cette valeur dans la déclaration de sa période.", EN: "Send this value in the submission of its period."},
+			})
 		}
 	}
 	return target, nil
 }
 
 // name refuses an external id that already names another fact.
-func (w *workspace) name(ctx context.Context, m *member, r *impact.Row, names map[externalKey]factKey) error {
+func (w *workspace) name(ctx context.Context, r *impact.Row, names map[externalKey]factKey) error {
 	if len(r.Cells) == 0 || r.Cells[0].ExternalID == "" {
 		return nil
 	}
@@ -409,10 +417,12 @@ func (w *workspace) name(ctx context.Context, m *member, r *impact.Row, names ma
 		other, taken = names[n]
 	}
 	if taken && other != k {
-		r.Faults = append(r.Faults, impact.Fault{Code: "already_exists", Pointer: "/external_id", Value: n.externalID,
+		r.Faults = append(r.Faults, impact.Fault{
+			Code: "already_exists", Pointer: "/external_id", Value: n.externalID,
 			Detail:     impact.Text{FR: "Cet identifiant désigne déjà une autre observation.", EN: "This id already names another observation."},
 			Hint:       impact.Text{FR: "La clé d'une observation ne change pas : supprimez l'ancienne, ou choisissez un autre identifiant.", EN: "The key of an observation does not change: delete the former one, or choose another id."},
-			Suggestion: "/v1/observations/" + string(idOf(other))})
+			Suggestion: "/v1/observations/" + string(idOf(other)),
+		})
 		return nil
 	}
 	names[n] = k

@@ -99,8 +99,10 @@ func questionnairesOf(db *gorm.DB) ([]impact.Questionnaire, error) {
 	}
 	list := make([]impact.Questionnaire, len(rows))
 	for i, r := range rows {
-		list[i] = impact.Questionnaire{Code: r.Code, Label: impact.Text{FR: r.LabelFR, EN: r.LabelEN}, From: r.FromDay, To: r.ToDay,
-			Review: r.Review, Version: r.Version, UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC()}
+		list[i] = impact.Questionnaire{
+			Code: r.Code, Label: impact.Text{FR: r.LabelFR, EN: r.LabelEN}, From: r.FromDay, To: r.ToDay,
+			Review: r.Review, Version: r.Version, UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC(),
+		}
 		if err := json.Unmarshal([]byte(r.Indicators), &list[i].Indicators); err != nil {
 			return nil, fmt.Errorf("reading questionnaire %s: %w", r.Code, err)
 		}

@@ -107,7 +107,7 @@ func TestReady(t *testing.T) {
 	}
 	for _, url := range []string{"", "mysql://x", "sqlite:", "sqlite::memory:"} {
 		if s, err := store.Open(context.Background(), url, store.Options{Now: nil}); err == nil {
-			s.Close()
+			_ = s.Close()
 			t.Errorf("%q opened", url)
 		}
 	}
@@ -132,8 +132,10 @@ func TestGeometry(t *testing.T) {
 func TestQuestionnaires(t *testing.T) {
 	databases(t, func(t *testing.T, s *store.Store) {
 		ctx := context.Background()
-		q := impact.Questionnaire{Code: "q", Label: impact.Text{FR: "Q", EN: "Q"}, Indicators: []impact.QuestionnaireItem{{Indicator: "insertion_hours", Required: true}},
-			StructureKinds: []string{"ACI"}, From: impact.NewDate(2025, 1, 1), To: impact.MaxDate, Review: impact.Manual}
+		q := impact.Questionnaire{
+			Code: "q", Label: impact.Text{FR: "Q", EN: "Q"}, Indicators: []impact.QuestionnaireItem{{Indicator: "insertion_hours", Required: true}},
+			StructureKinds: []string{"ACI"}, From: impact.NewDate(2025, 1, 1), To: impact.MaxDate, Review: impact.Manual,
+		}
 		for _, p := range []impact.Principal{steward, buyer, acting("x"), {}} {
 			if _, err := s.PutQuestionnaire(ctx, p, q, 0); code(err) != "insufficient_scope" {
 				t.Errorf("%s: %v", p.Role, err)

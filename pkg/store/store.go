@@ -90,12 +90,10 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		NowFunc:                func() time.Time { return s.now().UTC() },
 	})
 	if err != nil {
-		s.closePools()
-		return nil, fmt.Errorf("opening the database: %w", err)
+		return nil, errors.Join(fmt.Errorf("opening the database: %w", err), s.closePools())
 	}
 	if err := write.PingContext(ctx); err != nil {
-		s.closePools()
-		return nil, fmt.Errorf("opening the database: %w", err)
+		return nil, errors.Join(fmt.Errorf("opening the database: %w", err), s.closePools())
 	}
 	s.recent.init()
 	s.group = newGroup(s)
@@ -253,7 +251,7 @@ func (s *Store) attempt(ctx context.Context, fn func(context.Context, *txn) erro
 	ended := false
 	defer func() {
 		if !ended { // fn panicked: let go of the connection, which may be the only one
-			tx.Rollback()
+			_ = tx.Rollback()
 		}
 	}()
 	t := &txn{store: s, conn: conn, tx: tx, id: s.clock.next(s.now())}

@@ -156,9 +156,11 @@ func (s *Store) reviewOf(ctx context.Context, code string) (impact.Review, error
 	}
 	q, err := s.Questionnaire(ctx, code)
 	if impact.KindOf(err) == impact.NotFound {
-		return "", impact.Refuse(impact.Fault{Code: "unknown_reference", Pointer: "/questionnaire", Value: code,
+		return "", impact.Refuse(impact.Fault{
+			Code: "unknown_reference", Pointer: "/questionnaire", Value: code,
 			Detail: impact.Text{FR: "Ce questionnaire n'existe pas.", EN: "This questionnaire does not exist."},
-			Hint:   impact.Text{FR: "GET /v1/questionnaires les liste.", EN: "GET /v1/questionnaires lists them."}})
+			Hint:   impact.Text{FR: "GET /v1/questionnaires les liste.", EN: "GET /v1/questionnaires lists them."},
+		})
 	}
 	if err != nil {
 		return "", err
@@ -288,9 +290,11 @@ func (s *Store) UpdateSubmission(ctx context.Context, p impact.Principal, id imp
 			return err
 		}
 		if outside > 0 {
-			return impact.Refuse(impact.Fault{Code: "period_not_allowed", Pointer: "/period", Value: stated.Period.String(),
+			return impact.Refuse(impact.Fault{
+				Code: "period_not_allowed", Pointer: "/period", Value: stated.Period.String(),
 				Detail: impact.Text{FR: fmt.Sprintf("%d observation(s) sortent de cette période.", outside), EN: fmt.Sprintf("%d observation(s) leave this period.", outside)},
-				Hint:   impact.Text{FR: "Choisissez une période qui les contient.", EN: "Choose a period that contains them."}})
+				Hint:   impact.Text{FR: "Choisissez une période qui les contient.", EN: "Choose a period that contains them."},
+			})
 		}
 		u.PeriodStart, u.PeriodEnd, u.Questionnaire, u.Source = stated.Period.Start, stated.Period.End, stated.Questionnaire, stated.Source
 		for _, other := range w.submissions[u.Organisation] {
@@ -339,11 +343,14 @@ func (s *Store) DeleteSubmission(ctx context.Context, p impact.Principal, id imp
 // cellsOf reads the facts of a submission, tombstones included.
 func (w *workspace) cellsOf(ctx context.Context, u *submissionState) ([]*cell, error) {
 	var cells []*cell
-	err := w.s.dialect.run(ctx, w.t, step{`SELECT ` + factColumns + ` FROM observations AS f WHERE f.organisation = $1 AND f.submission = $2`,
-		[]any{u.Organisation, u.Key}, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+	err := w.s.dialect.run(ctx, w.t, step{
+		`SELECT ` + factColumns + ` FROM observations AS f WHERE f.organisation = $1 AND f.submission = $2`,
+		[]any{u.Organisation, u.Key},
+		factNumbers, 1, func(n []int64, null []bool, text []string) error {
 			cells = append(cells, w.hold(scanFact(n, null, text[0])))
 			return nil
-		}})
+		},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("reading the facts of a submission: %w", err)
 	}
@@ -421,9 +428,11 @@ func (s *Store) Transition(ctx context.Context, p impact.Principal, id impact.Su
 			}
 		case "return":
 			if strings.TrimSpace(reason) == "" {
-				return impact.Refuse(impact.Fault{Code: "missing_field", Pointer: "/reason",
+				return impact.Refuse(impact.Fault{
+					Code: "missing_field", Pointer: "/reason",
 					Detail: impact.Text{FR: "Dites pourquoi la déclaration est renvoyée.", EN: "Say why the submission is returned."},
-					Hint:   impact.Text{FR: "L'organisation lira cette phrase.", EN: "The organisation will read this sentence."}})
+					Hint:   impact.Text{FR: "L'organisation lira cette phrase.", EN: "The organisation will read this sentence."},
+				})
 			}
 			u.Reason = reason
 		case "reopen":
@@ -558,8 +567,10 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, left []
 	left = append(left, w.writeCounts(counted)...)
 	for _, u := range slices.Concat(fresh, moved) {
 		for i, e := range u.events {
-			left = append(left, step{query: `INSERT INTO submission_events (submission, version, tx, action, state, reason, acted_by) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-				args: []any{u.Key, u.Version - int32(len(u.events)-1-i), w.t.id, e.Action, string(e.State), e.Reason, e.ActedBy}})
+			left = append(left, step{
+				query: `INSERT INTO submission_events (submission, version, tx, action, state, reason, acted_by) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+				args:  []any{u.Key, u.Version - int32(len(u.events)-1-i), w.t.id, e.Action, string(e.State), e.Reason, e.ActedBy},
+			})
 		}
 	}
 	for _, u := range slices.Concat(fresh, moved, counted) {
@@ -576,8 +587,10 @@ func insertSubmission(r *submissionRow) step {
 		query: `INSERT INTO submissions (key, id, organisation, period_start, period_end, questionnaire, source, state, review, reason, observations, warned,
 				acted_by, mandate, version, created_at, updated_at, tx, deleted)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
-		args: []any{r.Key, string(r.ID), r.Organisation, int32(r.PeriodStart), int32(r.PeriodEnd), r.Questionnaire, r.Source, string(r.State), string(r.Review), r.Reason,
-			r.Observations, r.Warned, r.ActedBy, r.Mandate, r.Version, r.CreatedAt, r.UpdatedAt, r.Tx, r.Deleted},
+		args: []any{
+			r.Key, string(r.ID), r.Organisation, int32(r.PeriodStart), int32(r.PeriodEnd), r.Questionnaire, r.Source, string(r.State), string(r.Review), r.Reason,
+			r.Observations, r.Warned, r.ActedBy, r.Mandate, r.Version, r.CreatedAt, r.UpdatedAt, r.Tx, r.Deleted,
+		},
 	}
 }
 

@@ -91,8 +91,15 @@ func TestLifeOfASubmission(t *testing.T) {
 				action string
 				want   string
 			}{
-				{w.p, "submit", "bad_state"}, {w.p, "approve", "insufficient_scope"}, {steward, "submit", "insufficient_scope"}, {steward, "reopen", "insufficient_scope"},
-				{w.p, "reopen", "bad_state"}, {steward, "return", "validation_failed"}, {admin, "approve", "not_found"}, {buyer, "approve", "not_found"}, {steward, "destroy", "not_found"},
+				{w.p, "submit", "bad_state"},
+				{w.p, "approve", "insufficient_scope"},
+				{steward, "submit", "insufficient_scope"},
+				{steward, "reopen", "insufficient_scope"},
+				{w.p, "reopen", "bad_state"},
+				{steward, "return", "validation_failed"},
+				{admin, "approve", "not_found"},
+				{buyer, "approve", "not_found"},
+				{steward, "destroy", "not_found"},
 			} {
 				if _, err := s.Transition(ctx, c.p, id, u.Version, c.action, ""); code(err) != c.want {
 					t.Errorf("%s by %s: %v, want %s", c.action, c.p.Role, err, c.want)
@@ -173,8 +180,10 @@ func TestSubmissionWithObservations(t *testing.T) {
 	databases(t, func(t *testing.T, s *store.Store) {
 		ctx := context.Background()
 		w := writing(t, s, register(t, s, "Une"))
-		_, err := s.PutQuestionnaire(ctx, admin, impact.Questionnaire{Code: "q", Label: impact.Text{FR: "Questions", EN: "Questions"}, Review: impact.Automatic,
-			Indicators: []impact.QuestionnaireItem{{Indicator: "insertion_hours", Required: true}, {Indicator: "waste_diversion_rate", Required: true}}}, 0)
+		_, err := s.PutQuestionnaire(ctx, admin, impact.Questionnaire{
+			Code: "q", Label: impact.Text{FR: "Questions", EN: "Questions"}, Review: impact.Automatic,
+			Indicators: []impact.QuestionnaireItem{{Indicator: "insertion_hours", Required: true}, {Indicator: "waste_diversion_rate", Required: true}},
+		}, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
