@@ -90,7 +90,7 @@ func dialectOf(url string) (dialect, error) {
 	case strings.HasPrefix(url, "sqlite:"):
 		return &sqliteDialect{statements: map[statementKey]driver.Stmt{}}, nil
 	}
-	return nil, errors.New("the database URL must begin with postgres:// or with sqlite: and a path")
+	return nil, errors.New("the database URL must begin with postgres:// or sqlite: and name what follows")
 }
 
 // ---- PostgreSQL
