@@ -375,10 +375,11 @@ func TestTwoReplicas(t *testing.T) {
 func TestACallerThatLeavesLeavesNothingHalfDone(t *testing.T) {
 	databases(t, func(t *testing.T, s *store.Store) {
 		w := writing(t, s, register(t, s, "Une"))
-		many := make([]impact.Statement, 0, 232)
-		for q := 1; q <= 4; q++ {
+		// More than a group takes: the transaction is the caller's own.
+		many := make([]impact.Statement, 0, 1160)
+		for q := range 20 {
 			for c := range 58 {
-				many = append(many, hours(communes[c], fmt.Sprintf("2024-Q%d", q), "1"))
+				many = append(many, hours(communes[c], fmt.Sprintf("%d-Q%d", 2020+q/4, 1+q%4), "1"))
 			}
 		}
 		rnd := rand.New(rand.NewPCG(5, 5))
@@ -388,7 +389,7 @@ func TestACallerThatLeavesLeavesNothingHalfDone(t *testing.T) {
 				many[j].Value = fmt.Sprint(i)
 			}
 			b := w.batch(many...)
-			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rnd.IntN(12_000))*time.Microsecond)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rnd.IntN(60_000))*time.Microsecond)
 			if _, err := s.PutObservations(ctx, b); err != nil {
 				left++
 			}
@@ -398,7 +399,7 @@ func TestACallerThatLeavesLeavesNothingHalfDone(t *testing.T) {
 			t.Error("nobody left: nothing was tested")
 		}
 		keepPromises(t, s)
-		list, _, err := s.Observations(context.Background(), w.p, impact.ObservationFilter{}, impact.Page{Limit: 1000})
+		list, _, err := s.Observations(context.Background(), w.p, impact.ObservationFilter{}, impact.Page{Limit: 2000})
 		if err != nil {
 			t.Fatal(err)
 		}
