@@ -90,7 +90,7 @@ func measure(ctx context.Context, c config, name string, r *report) error {
 	if err != nil {
 		return err
 	}
-	r.add(name, "batch ingest over HTTP, with revision log (200 rows a request)", perSecond(rows, ingest), db.bulkName()+": "+perSecond(rows, bulk), ratio(bulk, ingest))
+	r.add(name, fmt.Sprintf("batch ingest over HTTP, with revision log (%d rows a request)", rows/organisations), perSecond(rows, ingest), db.bulkName()+": "+perSecond(rows, bulk), ratio(bulk, ingest))
 	r.add(name, "the same rows sent again, nothing written", perSecond(rows, again), "first sending: "+perSecond(rows, ingest), ratio(ingest, again))
 	r.add(name, "bytes per observation on disk, indexes and revision log included", fmt.Sprint(size/int64(rows)), "", "")
 

@@ -49,7 +49,7 @@ func (p *postgres) bulkName() string { return "two sorted COPYs" }
 func (p *postgres) close()           { _ = p.cluster.Stop() }
 
 func (p *postgres) bulk(ctx context.Context, _ string) (took time.Duration, rows int, size int64, err error) {
-	if err := migrated(ctx, p.copy); err != nil {
+	if err := makeTables(ctx, p.copy); err != nil {
 		return 0, 0, 0, err
 	}
 	from, err := pgx.Connect(ctx, p.live)
@@ -74,45 +74,24 @@ func (p *postgres) bulk(ctx context.Context, _ string) (took time.Duration, rows
 		_, err := to.PgConn().CopyFrom(ctx, &data, fmt.Sprintf("COPY %s FROM STDIN (FORMAT binary)", table))
 		return time.Since(start), err
 	}
-	if _, err := load("organisations", "key"); err != nil {
-		return 0, 0, 0, err
-	}
-	facts, err := load("observations", order)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	versions, err := load("observation_versions", order+", version")
-	if err != nil {
+	if took, err = loadSorted(load); err != nil {
 		return 0, 0, 0, err
 	}
 	if _, err := to.Exec(ctx, "VACUUM ANALYZE"); err != nil {
 		return 0, 0, 0, err
 	}
 	err = from.QueryRow(ctx, "SELECT (SELECT count(*) FROM observations), pg_total_relation_size('observations') + pg_total_relation_size('observation_versions')").Scan(&rows, &size)
-	return facts + versions, rows, size, err
+	return took, rows, size, err
 }
 
-func (p *postgres) query(ctx context.Context, q query, times int) (t timings, err error) {
+func (p *postgres) query(ctx context.Context, q query, times int) (timings, error) {
 	const year = "extract(year FROM date '1970-01-01' + period_start)"
 	db, err := sql.Open("pgx", p.copy)
 	if err != nil {
-		return t, err
+		return timings{}, err
 	}
 	defer func() { _ = db.Close() }()
-	if t.plain, err = q.time(ctx, db, year, times); err != nil {
-		return t, err
-	}
-	if _, err := db.ExecContext(ctx, coveringIndex); err != nil {
-		return t, err
-	}
-	if _, err := db.ExecContext(ctx, "VACUUM ANALYZE observations"); err != nil {
-		return t, err
-	}
-	if t.covered, err = q.time(ctx, db, year, times); err != nil {
-		return t, err
-	}
-	_, err = db.ExecContext(ctx, "DROP INDEX covering")
-	return t, err
+	return q.timeBoth(ctx, db, year, times, "VACUUM ANALYZE observations")
 }
 
 // single is what the store inserts for one new observation: the fact, its

@@ -32,7 +32,7 @@ func (s *sqlite) bulkName() string { return "two .import of the shell" }
 func (s *sqlite) close()           {}
 
 func (s *sqlite) bulk(ctx context.Context, dir string) (took time.Duration, rows int, size int64, err error) {
-	if err := migrated(ctx, "sqlite:"+s.copy); err != nil {
+	if err := makeTables(ctx, "sqlite:"+s.copy); err != nil {
 		return 0, 0, 0, err
 	}
 	load := func(table, by string) (time.Duration, error) {
@@ -44,15 +44,7 @@ func (s *sqlite) bulk(ctx context.Context, dir string) (took time.Duration, rows
 		_, err := shell(ctx, s.copy, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536;", ".import --csv "+file+" "+table)
 		return time.Since(start), err
 	}
-	if _, err := load("organisations", "key"); err != nil {
-		return 0, 0, 0, err
-	}
-	facts, err := load("observations", order)
-	if err != nil {
-		return 0, 0, 0, err
-	}
-	versions, err := load("observation_versions", order+", version")
-	if err != nil {
+	if took, err = loadSorted(load); err != nil {
 		return 0, 0, 0, err
 	}
 	out, err := shell(ctx, s.copy, "ANALYZE; SELECT count(*) FROM observations; SELECT sum(pgsize) FROM dbstat WHERE name LIKE 'observation%' OR name LIKE 'sqlite_autoindex_observation%';")
@@ -60,30 +52,20 @@ func (s *sqlite) bulk(ctx context.Context, dir string) (took time.Duration, rows
 		return 0, 0, 0, err
 	}
 	_, err = fmt.Sscan(out, &rows, &size)
-	return facts + versions, rows, size, err
+	return took, rows, size, err
 }
 
-func (s *sqlite) query(ctx context.Context, q query, times int) (t timings, err error) {
+func (s *sqlite) query(ctx context.Context, q query, times int) (timings, error) {
 	const year = "CAST(strftime('%Y', period_start * 86400, 'unixepoch') AS INTEGER)"
 	db, err := sql.Open("sqlite", s.copy)
 	if err != nil {
-		return t, err
+		return timings{}, err
 	}
 	defer func() { _ = db.Close() }()
 	if q.all {
 		times = 3 // seconds each
 	}
-	if t.plain, err = q.time(ctx, db, year, times); err != nil {
-		return t, err
-	}
-	if _, err := db.ExecContext(ctx, coveringIndex+"; ANALYZE"); err != nil {
-		return t, err
-	}
-	if t.covered, err = q.time(ctx, db, year, times); err != nil {
-		return t, err
-	}
-	_, err = db.ExecContext(ctx, "DROP INDEX covering")
-	return t, err
+	return q.timeBoth(ctx, db, year, times, "ANALYZE")
 }
 
 // singleWrites: SQLite has one writer and no load tool; nothing to compare with.

@@ -3,18 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/grandlyon/retombees/pkg/auth"
-	"github.com/grandlyon/retombees/pkg/codelist"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/store"
 )
@@ -39,7 +36,6 @@ type world struct {
 	tokens       []string // by organisation
 	steward      string
 	bodies       [][]byte // one request per organisation
-	rows         int
 }
 
 // prepare registers the senders through the store, as the administration
@@ -54,18 +50,11 @@ func prepare(ctx context.Context, db database, dir string, observations int) (*w
 	if err != nil {
 		return nil, err
 	}
-	s, err := store.Open(ctx, db.url(), store.Options{Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }})
+	s, err := openMigrated(ctx, db.url())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = s.Close() }()
-	reference, err := codelist.Load()
-	if err != nil {
-		return nil, err
-	}
-	if err := errors.Join(s.Migrate(ctx), s.LoadReference(ctx, reference)); err != nil {
-		return nil, err
-	}
 	catalogue, err := s.Catalogue(ctx)
 	if err != nil {
 		return nil, err
@@ -115,7 +104,6 @@ func (w *world) register(ctx context.Context, s *store.Store, issuer *auth.Issue
 	for i := range organisations {
 		seat := impact.TerritoryID(w.communes[random.IntN(len(w.communes))])
 		w.bodies[i] = w.body(random, series)
-		w.rows += series * quarters
 		g.Go(func() (err error) {
 			w.tokens[i], err = sender(ctx, s, issuer, admin, i, seat, span)
 			return err
