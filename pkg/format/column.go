@@ -37,7 +37,6 @@ const (
 	text
 	number
 	integer
-	boolean
 	raw
 )
 
@@ -63,16 +62,5 @@ func Number(q *impact.Quantity) Cell {
 // Integer is a count.
 func Integer(n int64) Cell { return Cell{kind: integer, number: impact.Quantity(n)} }
 
-// Bool is true or false.
-func Bool(b bool) Cell {
-	if b {
-		return Cell{kind: boolean, number: 1}
-	}
-	return Cell{kind: boolean}
-}
-
 // JSON is a value already in JSON, for columns of JSON formats only.
 func JSON(s string) Cell { return Cell{kind: raw, text: s} }
-
-// IsAbsent tells that there is no value.
-func (c Cell) IsAbsent() bool { return c.kind == absent }

@@ -76,8 +76,6 @@ func (d Dialect) appendCell(dst []byte, c Cell) []byte {
 		return AppendQuantity(dst, c.number, d.Point)
 	case integer:
 		return strconv.AppendInt(dst, int64(c.number), 10)
-	case boolean:
-		return strconv.AppendBool(dst, c.number != 0)
 	}
 	return dst
 }

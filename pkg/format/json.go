@@ -64,8 +64,6 @@ func (c Cell) appendJSON(dst []byte, coded bool) []byte {
 		return AppendQuantity(dst, c.number, '.')
 	case integer:
 		return strconv.AppendInt(dst, int64(c.number), 10)
-	case boolean:
-		return strconv.AppendBool(dst, c.number != 0)
 	case raw:
 		return append(dst, c.text...)
 	}
