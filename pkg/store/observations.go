@@ -462,11 +462,7 @@ func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id im
 	if len(current.Parts) > 0 {
 		return 0, viewCannotBeDeleted(current.Parts)
 	}
-	keys, _, err := s.leafKeys(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	key := keys[0]
+	key, _ := keyOfID(id) // an id that was just read
 	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
 		w := &workspace{s: s, t: t}
 		if w.catalogue, err = s.Catalogue(ctx); err != nil {
