@@ -324,6 +324,7 @@ type Me struct {
 	Role   string `json:"role" enums:"organisation,buyer,steward,administrator" example:"organisation"`
 	// The organisation the client acts for; the buyer its staff acts for.
 	Organisation *string  `json:"organisation" extensions:"x-nullable"`
+	Network      *string  `json:"network" extensions:"x-nullable"`
 	Buyer        *string  `json:"buyer" extensions:"x-nullable"`
 	Scopes       []string `json:"scopes"`
 	Limits       Limits   `json:"limits"`
@@ -343,7 +344,7 @@ type Me struct {
 //	@Router			/v1/me [get]
 func (s *server) me(c *call) error {
 	p := c.principal
-	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Buyer: optional(p.Buyer), Scopes: []string{}, Limits: limits, Links: Links{Self: c.self()}}
+	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, Limits: limits, Links: Links{Self: c.self()}}
 	for _, x := range p.Scopes {
 		m.Scopes = append(m.Scopes, string(x))
 	}

@@ -72,6 +72,7 @@ type claims struct {
 	Role         string `json:"role"`
 	Name         string `json:"client_name,omitempty"`
 	Organisation string `json:"organisation,omitempty"`
+	Network      string `json:"network,omitempty"`
 	Buyer        string `json:"buyer,omitempty"`
 }
 
@@ -116,6 +117,7 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 		Role:         string(client.Role),
 		Name:         client.Name,
 		Organisation: string(client.Organisation),
+		Network:      string(client.Network),
 		Buyer:        client.Buyer,
 	})
 	key := i.cfg.Keys.keys[0]
@@ -189,6 +191,10 @@ func (c *claims) principal() (impact.Principal, error) {
 		if c.Organisation == "" {
 			return impact.Principal{}, errors.New("an organisation's token names it")
 		}
+	case impact.RoleNetwork:
+		if c.Network == "" {
+			return impact.Principal{}, errors.New("a network's token names it")
+		}
 	case impact.RoleBuyer:
 		if c.Buyer == "" {
 			return impact.Principal{}, errors.New("a buyer's token names it")
@@ -199,7 +205,7 @@ func (c *claims) principal() (impact.Principal, error) {
 	}
 	p := impact.Principal{
 		Client: c.ClientID, Name: c.Name, Role: role,
-		Organisation: impact.OrganisationID(c.Organisation), Buyer: c.Buyer,
+		Organisation: impact.OrganisationID(c.Organisation), Network: impact.NetworkID(c.Network), Buyer: c.Buyer,
 	}
 	for s := range strings.FieldsSeq(c.Scope) {
 		p.Scopes = append(p.Scopes, impact.Scope(s))

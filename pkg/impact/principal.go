@@ -10,6 +10,7 @@ type Role string
 const (
 	Anonymous         Role = ""
 	RoleOrganisation  Role = "organisation"
+	RoleNetwork       Role = "network"
 	RoleBuyer         Role = "buyer"
 	RoleSteward       Role = "steward"
 	RoleAdministrator Role = "administrator"
@@ -30,7 +31,15 @@ const (
 	AggregatesLive     Scope = "aggregates.live"
 	ReferenceManage    Scope = "reference.manage"
 	ClientsManage      Scope = "clients.manage"
+	ImportsWrite       Scope = "imports.write"
+	MembersSync        Scope = "members.sync"
+	MandatesManage     Scope = "mandates.manage"
+	ConsentsManage     Scope = "consents.manage"
+	WebhooksManage     Scope = "webhooks.manage"
 )
+
+// NetworkID names a network: made by the server, opaque.
+type NetworkID string
 
 // Principal is who calls, and what the token allows. The zero value is an
 // anonymous caller.
@@ -39,6 +48,7 @@ type Principal struct {
 	Name         string
 	Role         Role
 	Organisation OrganisationID // for RoleOrganisation
+	Network      NetworkID      // for RoleNetwork
 	Buyer        string         // for RoleBuyer
 	Scopes       []Scope
 }
@@ -49,6 +59,7 @@ type Client struct {
 	Name         string
 	Role         Role
 	Organisation OrganisationID
+	Network      NetworkID
 	Buyer        string
 	Scopes       []Scope
 	SecretHashes []string // current, and the former one while it overlaps
@@ -79,13 +90,21 @@ func (p Principal) Writes(org OrganisationID) bool {
 func AllowedScopes(r Role) []Scope {
 	switch r {
 	case RoleOrganisation:
-		return []Scope{ObservationsRead, ObservationsWrite, SubmissionsManage, OrganisationsRead, OrganisationsWrite, AggregatesLive}
+		return []Scope{
+			ObservationsRead, ObservationsWrite, ImportsWrite, SubmissionsManage, OrganisationsRead, OrganisationsWrite,
+			AggregatesLive, MandatesManage, ConsentsManage, WebhooksManage,
+		}
+	case RoleNetwork:
+		return []Scope{
+			ObservationsRead, ObservationsWrite, ImportsWrite, SubmissionsManage, OrganisationsRead, OrganisationsWrite,
+			AggregatesLive, MembersSync, MandatesManage, WebhooksManage,
+		}
 	case RoleBuyer:
-		return []Scope{ObservationsRead, OrganisationsRead}
+		return []Scope{ObservationsRead, OrganisationsRead, MandatesManage, WebhooksManage}
 	case RoleSteward:
-		return []Scope{ObservationsRead, SubmissionsReview, OrganisationsRead, AggregatesLive}
+		return []Scope{ObservationsRead, SubmissionsReview, OrganisationsRead, AggregatesLive, WebhooksManage}
 	case RoleAdministrator:
-		return []Scope{OrganisationsRead, OrganisationsWrite, ReferenceManage, ClientsManage}
+		return []Scope{OrganisationsRead, OrganisationsWrite, ReferenceManage, ClientsManage, WebhooksManage}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ type clientRow struct {
 	Name                 string
 	Role                 impact.Role
 	Organisation         impact.OrganisationID
+	Network              impact.NetworkID
 	Buyer                string
 	Scopes, SecretHashes string
 	Revoked              int16
@@ -127,7 +128,7 @@ func rowOfClient(c impact.Client) (clientRow, error) {
 		return clientRow{}, err
 	}
 	hashes, err := json.Marshal(c.SecretHashes)
-	row := clientRow{ID: c.ID, Name: c.Name, Role: c.Role, Organisation: c.Organisation, Buyer: c.Buyer, Scopes: string(scopes), SecretHashes: string(hashes), Version: c.Version}
+	row := clientRow{ID: c.ID, Name: c.Name, Role: c.Role, Organisation: c.Organisation, Network: c.Network, Buyer: c.Buyer, Scopes: string(scopes), SecretHashes: string(hashes), Version: c.Version}
 	if c.Revoked {
 		row.Revoked = 1
 	}
@@ -135,7 +136,7 @@ func rowOfClient(c impact.Client) (clientRow, error) {
 }
 
 func (r clientRow) client() (impact.Client, error) {
-	c := impact.Client{ID: r.ID, Name: r.Name, Role: r.Role, Organisation: r.Organisation, Buyer: r.Buyer, Revoked: r.Revoked != 0, Version: r.Version}
+	c := impact.Client{ID: r.ID, Name: r.Name, Role: r.Role, Organisation: r.Organisation, Network: r.Network, Buyer: r.Buyer, Revoked: r.Revoked != 0, Version: r.Version}
 	if err := json.Unmarshal([]byte(r.Scopes), &c.Scopes); err != nil {
 		return c, err
 	}

@@ -1,0 +1,3 @@
+-- +goose Up
+
+ALTER TABLE clients ADD COLUMN network TEXT NOT NULL DEFAULT '';
