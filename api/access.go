@@ -33,7 +33,7 @@ func (c *call) identify() error {
 			Hint:   impact.Text{FR: "Échangez votre identifiant et votre secret contre un jeton : POST /oauth/token.", EN: "Exchange your client id and secret for a token: POST /oauth/token."},
 		}
 	}
-	p, err := c.s.Verifier.Verify(token)
+	p, err := c.s.Verifier.Verify(c.r.Context(), token)
 	if err != nil {
 		return err
 	}

@@ -76,7 +76,7 @@ type Config struct {
 // Verifier checks an access token. The error is an *impact.Error of kind
 // Unauthenticated.
 type Verifier interface {
-	Verify(token string) (impact.Principal, error)
+	Verify(ctx context.Context, token string) (impact.Principal, error)
 }
 
 // server answers the routes.

@@ -191,7 +191,7 @@ func TestProblemCodesAreTheClosedList(t *testing.T) {
 
 type refuser struct{}
 
-func (refuser) Verify(string) (impact.Principal, error) {
+func (refuser) Verify(context.Context, string) (impact.Principal, error) {
 	return impact.Principal{}, &impact.Error{Kind: impact.Unauthenticated, Code: "invalid_token"}
 }
 
@@ -418,9 +418,9 @@ func TestScopesOpenRoutes(t *testing.T) {
 
 type tokens map[string]impact.Principal
 
-func (k tokens) Verify(token string) (impact.Principal, error) {
+func (k tokens) Verify(ctx context.Context, token string) (impact.Principal, error) {
 	if p, ok := k[token]; ok {
 		return p, nil
 	}
-	return refuser{}.Verify(token)
+	return refuser{}.Verify(ctx, token)
 }

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
@@ -134,7 +135,7 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 // Verify gives the principal of a token issued here, for this audience, and
 // still valid. Every other text is refused as invalid_token (Unauthenticated),
 // and the message does not say which check failed, apart from expiry.
-func (i *Issuer) Verify(token string) (impact.Principal, error) {
+func (i *Issuer) Verify(_ context.Context, token string) (impact.Principal, error) {
 	if len(token) > MaxTokenBytes {
 		return impact.Principal{}, refuse(fmt.Errorf("%d bytes", len(token)))
 	}

@@ -66,7 +66,7 @@ func TestATokenCarriesTheClientAndOnlyTheScopesAsked(t *testing.T) {
 		Scopes: []impact.Scope{impact.ObservationsRead},
 	}
 	for _, reading := range []string{"verified", "from the cache"} {
-		got, err := i.Verify(token)
+		got, err := i.Verify(t.Context(), token)
 		if diff := cmp.Diff(want, got); diff != "" || err != nil {
 			t.Errorf("%s: %v\n%s", reading, err, diff)
 		}
@@ -75,7 +75,7 @@ func TestATokenCarriesTheClientAndOnlyTheScopesAsked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p, _ := i.Verify(all); !cmp.Equal(p.Scopes, insertion.Scopes) {
+	if p, _ := i.Verify(t.Context(), all); !cmp.Equal(p.Scopes, insertion.Scopes) {
 		t.Errorf("no scope asked: got %v", p.Scopes)
 	}
 }
@@ -133,16 +133,16 @@ func TestATokenLivesUntilItsExpiryAndThirtySecondsMore(t *testing.T) {
 			t.Fatal(err)
 		}
 		if warm {
-			if _, err := i.Verify(token); err != nil {
+			if _, err := i.Verify(t.Context(), token); err != nil {
 				t.Fatal(err)
 			}
 		}
 		c.now = noon.Add(15*time.Minute + 29*time.Second)
-		if _, err := i.Verify(token); err != nil {
+		if _, err := i.Verify(t.Context(), token); err != nil {
 			t.Errorf("cached %v, within leeway: %v", warm, err)
 		}
 		c.now = noon.Add(15*time.Minute + 31*time.Second)
-		_, err = i.Verify(token)
+		_, err = i.Verify(t.Context(), token)
 		refused(t, "after expiry", err)
 		if e, _ := errors.AsType[*impact.Error](err); !strings.Contains(e.Detail.EN, "expired") {
 			t.Errorf("cached %v: an expired token should say so: %v", warm, err)
@@ -161,10 +161,10 @@ func TestKeysAreReplacedWithoutRefusingTokensInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := both.Verify(token); err != nil {
+	if _, err := both.Verify(t.Context(), token); err != nil {
 		t.Errorf("during the change: %v", err)
 	}
-	_, err = after.Verify(token)
+	_, err = after.Verify(t.Context(), token)
 	refused(t, "once the former key is gone", err)
 }
 
@@ -234,7 +234,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 	header, payload := decode(t, good)
 
 	// The base case must pass, or every refusal below would prove nothing.
-	if _, err := i.Verify(forge(t, header, payload, ours)); err != nil {
+	if _, err := i.Verify(t.Context(), forge(t, header, payload, ours)); err != nil {
 		t.Fatalf("an untouched token must be accepted: %v", err)
 	}
 
@@ -294,7 +294,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := i.Verify(forge(t, with(header, c.header), with(payload, c.payload), c.sign))
+			_, err := i.Verify(t.Context(), forge(t, with(header, c.header), with(payload, c.payload), c.sign))
 			refused(t, c.name, err)
 		})
 	}
@@ -318,11 +318,11 @@ func TestDamagedTokensAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := i.Verify(good); err != nil { // the cache now knows the whole one
+	if _, err := i.Verify(t.Context(), good); err != nil { // the cache now knows the whole one
 		t.Fatal(err)
 	}
 	for n := range len(good) {
-		_, err := i.Verify(good[:n])
+		_, err := i.Verify(t.Context(), good[:n])
 		refused(t, "truncated", err)
 	}
 	parts := strings.Split(good, ".")
@@ -344,7 +344,7 @@ func TestDamagedTokensAreRefused(t *testing.T) {
 		"deep JSON":                base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("[", 3000))) + "." + parts[1] + "." + parts[2],
 		"Bearer kept":              "Bearer " + good,
 	} {
-		_, err := i.Verify(token)
+		_, err := i.Verify(t.Context(), token)
 		refused(t, name, err)
 	}
 	// A signature has one spelling: the unused bits of the last character may
@@ -352,7 +352,7 @@ func TestDamagedTokensAreRefused(t *testing.T) {
 	last := good[:len(good)-1]
 	for _, c := range "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_" {
 		if token := last + string(c); token != good {
-			_, err := i.Verify(token)
+			_, err := i.Verify(t.Context(), token)
 			refused(t, "other last character", err)
 		}
 	}
@@ -392,7 +392,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add(strings.Replace(good, ".", "..", 1))
 	f.Add(good[:len(good)-4])
 	f.Fuzz(func(t *testing.T, token string) {
-		p, err := i.Verify(token)
+		p, err := i.Verify(t.Context(), token)
 		if err == nil && token != good {
 			t.Fatalf("accepted %q as %v", token, p)
 		}
@@ -411,14 +411,14 @@ func BenchmarkVerify(b *testing.B) {
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
 			i.cache = newCache(1)
-			if _, err := i.Verify(token); err != nil {
+			if _, err := i.Verify(b.Context(), token); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("cached", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := i.Verify(token); err != nil {
+			if _, err := i.Verify(b.Context(), token); err != nil {
 				b.Fatal(err)
 			}
 		}
