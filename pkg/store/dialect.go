@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -152,7 +153,7 @@ func (d *postgresDialect) migrator(db *sql.DB, texts fs.FS) (*goose.Provider, er
 	if err != nil {
 		return nil, err
 	}
-	return goose.NewProvider(goose.DialectPostgres, db, texts, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+	return goose.NewProvider(goose.DialectPostgres, db, textFor{texts, "postgres"}, goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
 }
 
 func (d *postgresDialect) lockCommits() []step {
@@ -498,13 +499,17 @@ func (d *sqliteDialect) dialector(pool gorm.ConnPool) gorm.Dialector {
 }
 
 func (d *sqliteDialect) migrator(db *sql.DB, texts fs.FS) (*goose.Provider, error) {
-	return goose.NewProvider(goose.DialectSQLite3, db, withoutRowid{texts}, goose.WithDisableGlobalRegistry(true))
+	return goose.NewProvider(goose.DialectSQLite3, db, textFor{texts, "sqlite"}, goose.WithDisableGlobalRegistry(true))
 }
 
-// withoutRowid makes the comment /* WITHOUT ROWID */ of the migrations count.
-type withoutRowid struct{ fs.FS }
+// textFor makes the comments of the migrations that address one database count
+// there: /* sqlite … */, /* postgres … */, and /* WITHOUT ROWID */ on SQLite.
+type textFor struct {
+	fs.FS
+	database string
+}
 
-func (w withoutRowid) Open(name string) (fs.File, error) {
+func (w textFor) Open(name string) (fs.File, error) {
 	f, err := w.FS.Open(name)
 	if err != nil || !strings.HasSuffix(name, ".sql") {
 		return f, err
@@ -513,7 +518,11 @@ func (w withoutRowid) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return textFile{f, bytes.NewReader(bytes.ReplaceAll(text, []byte("/* WITHOUT ROWID */"), []byte("WITHOUT ROWID")))}, nil
+	if w.database == "sqlite" {
+		text = bytes.ReplaceAll(text, []byte("/* WITHOUT ROWID */"), []byte("WITHOUT ROWID"))
+	}
+	text = regexp.MustCompile(`(?s)/\* `+w.database+`\n(.*?)\*/`).ReplaceAll(text, []byte("${1}"))
+	return textFile{f, bytes.NewReader(text)}, nil
 }
 
 type textFile struct {
