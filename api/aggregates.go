@@ -579,9 +579,9 @@ func (s *server) entitleOrganisation(c *call, q *aggregateQuery) error {
 		}
 		q.organisation = own
 	case len(found) == 0:
-		return impact.Refuse(at.mark(unknownOrganisation(ref)))
+		return impact.Refuse(at.mark(impact.UnknownOrganisation(ref)))
 	case len(found) > 1:
-		return impact.Refuse(at.mark(ambiguousOrganisation(ref, found)))
+		return impact.Refuse(at.mark(impact.AmbiguousOrganisation(ref, found)))
 	default:
 		q.organisation = found[0].ID
 	}

@@ -377,7 +377,7 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 	if ref != "" && ref == string(c.principal.Organisation) {
 		o, err := s.own(ctx, c)
 		if err != nil && impact.KindOf(err) == impact.NotFound {
-			return nil, nil, at(unknownOrganisation(ref), "/organisation"), nil
+			return nil, nil, at(impact.UnknownOrganisation(ref), "/organisation"), nil
 		}
 		return o, nil, nil, err
 	}
@@ -391,14 +391,14 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 	candidates = slices.DeleteFunc(candidates, func(o impact.Organisation) bool { return !c.principal.Writes(o.ID) })
 	switch len(candidates) {
 	case 0:
-		return nil, nil, at(unknownOrganisation(ref), "/organisation"), nil
+		return nil, nil, at(impact.UnknownOrganisation(ref), "/organisation"), nil
 	case 1:
 		for i := range warnings {
 			warnings[i].Pointer = "/organisation"
 		}
 		return &candidates[0], warnings, nil, nil
 	}
-	return nil, nil, at(ambiguousOrganisation(ref, candidates), "/organisation"), nil
+	return nil, nil, at(impact.AmbiguousOrganisation(ref, candidates), "/organisation"), nil
 }
 
 // ownFor is how long the organisation of a caller is remembered: a write needs
@@ -630,9 +630,9 @@ func (s *server) organisationParameter(c *call) (impact.OrganisationID, error) {
 	case 1:
 		return found[0].ID, nil
 	case 0:
-		fault = unknownOrganisation(ref)
+		fault = impact.UnknownOrganisation(ref)
 	default:
-		fault = ambiguousOrganisation(ref, found)
+		fault = impact.AmbiguousOrganisation(ref, found)
 	}
 	c.query.refuse("organisation", &fault)
 	return "", nil

@@ -390,7 +390,7 @@ func (s *server) organisationFilter(c *call) (f impact.OrganisationFilter, warni
 		normal, fault := check(v)
 		q.refuse(name, fault)
 		if fault == nil && normal != v {
-			w := normalised("", v, normal)
+			w := impact.IdentifierNormalised(v, normal)
 			w.Parameter = name
 			warnings = append(warnings, w)
 		}
@@ -488,7 +488,7 @@ func (s *server) named(c *call, ref string) (*impact.Organisation, []impact.Faul
 	case 1:
 		return &found[0], warnings, nil
 	}
-	return nil, nil, impact.Refuse(ambiguousOrganisation(ref, found))
+	return nil, nil, impact.Refuse(impact.AmbiguousOrganisation(ref, found))
 }
 
 // find gives the organisations a reference may mean; identifiers are
@@ -499,53 +499,16 @@ func (s *server) find(c *call, ref string) ([]impact.Organisation, []impact.Faul
 
 // findIn is find within the transaction of the context.
 func (s *server) findIn(ctx context.Context, c *call, ref string) ([]impact.Organisation, []impact.Fault, error) {
-	scheme, value, ok := strings.Cut(ref, ":")
+	ref, warning, fault := impact.NormaliseReference(ref)
+	if fault != nil {
+		return nil, nil, impact.Refuse(*fault)
+	}
 	var warnings []impact.Fault
-	if check := identifierChecks[scheme]; ok && check != nil {
-		normal, fault := check(value)
-		if fault != nil {
-			return nil, nil, impact.Refuse(*fault)
-		}
-		if normal != value {
-			warnings = append(warnings, normalised("", value, normal))
-		}
-		ref = scheme + ":" + normal
+	if warning != nil {
+		warnings = append(warnings, *warning)
 	}
 	found, err := s.Organisations.FindOrganisations(ctx, c.principal, ref)
 	return found, warnings, err
-}
-
-var identifierChecks = map[string]func(string) (string, *impact.Fault){
-	"siret": impact.CheckSIRET, "siren": impact.CheckSIREN, "rna": impact.CheckRNA,
-}
-
-func ambiguousOrganisation(ref string, found []impact.Organisation) impact.Fault {
-	var names []string
-	for _, o := range found[:min(len(found), 5)] {
-		names = append(names, string(o.ID)+" ("+strings.TrimSpace(o.Name+" "+o.StructureKind)+")")
-	}
-	list := strings.Join(names, ", ")
-	return impact.Fault{
-		Code: "ambiguous_organisation", Value: ref,
-		Detail: impact.Text{FR: ref + " désigne plusieurs organisations.", EN: ref + " names several organisations."},
-		Hint:   impact.Text{FR: "Donnez l'identifiant de l'une d'elles : " + list + ".", EN: "Give the id of one of them: " + list + "."},
-	}
-}
-
-func unknownOrganisation(ref string) impact.Fault {
-	return impact.Fault{
-		Code: "unknown_organisation", Value: ref,
-		Detail: impact.Text{FR: "Aucune organisation pour laquelle vous pouvez agir ne répond à " + ref + ".", EN: "No organisation you may act for answers to " + ref + "."},
-		Hint:   impact.Text{FR: "GET /v1/me nomme l'organisation de votre jeton ; sans le membre organisation, c'est elle.", EN: "GET /v1/me names the organisation of your token; without the member organisation, it is that one."},
-	}
-}
-
-func normalised(pointer, sent, normal string) impact.Fault {
-	return impact.Fault{
-		Code: "identifier_normalised", Pointer: pointer, Value: sent,
-		Detail: impact.Text{FR: "Lu comme " + normal + ".", EN: "Read as " + normal + "."},
-		Hint:   impact.Text{FR: "Écrivez les identifiants sans espace ni point.", EN: "Write identifiers without spaces and dots."},
-	}
 }
 
 // organisation turns what was stated into the domain's noun; identifiers are
