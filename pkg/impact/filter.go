@@ -42,3 +42,28 @@ type SubmissionFilter struct {
 	State         SubmissionState
 	UpdatedSince  time.Time // inclusive; order (UpdatedAt, ID)
 }
+
+// NetworkFilter narrows a list of networks; zero fields narrow nothing.
+type NetworkFilter struct {
+	Code         string
+	Query        string    // words of the name, without case and accents
+	UpdatedSince time.Time // inclusive; order (UpdatedAt, ID)
+}
+
+// MembershipFilter narrows a list of memberships; zero fields narrow nothing.
+type MembershipFilter struct {
+	Network        NetworkID
+	Organisation   OrganisationID
+	On             *Date     // in force on that day
+	UpdatedSince   time.Time // inclusive; order (UpdatedAt, ID)
+	IncludeDeleted bool      // tombstones too
+}
+
+// MandateFilter narrows a list of mandates; zero fields narrow nothing.
+type MandateFilter struct {
+	Organisation OrganisationID
+	Network      NetworkID
+	// State on the day Today, which tells granted from expired.
+	State        MandateState
+	UpdatedSince time.Time // inclusive; order (UpdatedAt, ID)
+}

@@ -49,6 +49,20 @@ func (s *Store) CreateClient(ctx context.Context, c impact.Client) (impact.Clien
 				})
 			}
 		}
+		if c.Role == impact.RoleNetwork {
+			n, err := s.Network(ctx, string(c.Network))
+			if impact.KindOf(err) == impact.NotFound {
+				return impact.Refuse(impact.Fault{
+					Code: "unknown_reference", Pointer: "/network", Value: string(c.Network),
+					Detail: impact.Text{FR: "Ce réseau n'existe pas.", EN: "This network does not exist."},
+					Hint:   impact.Text{FR: "Enregistrez-le d'abord : POST /v1/networks.", EN: "Register it first: POST /v1/networks."},
+				})
+			}
+			if err != nil {
+				return err
+			}
+			c.Network = n.ID
+		}
 		if c.ID == "" {
 			c.ID = s.newID()
 		}

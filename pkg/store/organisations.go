@@ -238,7 +238,7 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 		db = db.Where("key IN (SELECT organisation FROM organisation_sites WHERE territory IN ?)", append(f.Territories, ""))
 	}
 	for _, word := range strings.Fields(fold(f.Query)) {
-		db = db.Where(`search LIKE ? ESCAPE '\'`, "%"+strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(word)+"%")
+		db = db.Where(`search LIKE ? ESCAPE '\'`, likeWord(word))
 	}
 	db, err = keyset(db, page, f.UpdatedSince, "")
 	if err != nil {
