@@ -16,8 +16,9 @@ import (
 
 // attackers, in the order of the columns of the table below. Each tries what
 // belongs to Atelier. "no scope" is a client of Atelier whose token has every
-// scope but those of the route.
-var attackers = []string{"anonymous", "other", "no scope", "buyer", "steward", "administrator"}
+// scope but those of the route; "network" has neither Atelier among its members
+// nor a mandate.
+var attackers = []string{"anonymous", "other", "no scope", "buyer", "steward", "administrator", "network"}
 
 // attempt is one request and the status each attacker gets. {atelier},
 // {approved}, {draft}, {submission}, {draft-submission} and {cursor} stand for
@@ -30,12 +31,12 @@ type attempt struct {
 }
 
 const (
-	open      = "200 200 200 200 200 200"
-	ownOnly   = "401 200 403 403 200 403"
-	hidden    = "401 404 403 403 200 403"
-	hiddenTo  = "401 404 403 403 404 403" // what stewards do not see either
-	closed    = "401 404 403 403 403 403"
-	adminOnly = "401 403 403 403 403 "
+	open      = "200 200 200 200 200 200 200"
+	ownOnly   = "401 200 403 403 200 403 200"
+	hidden    = "401 404 403 403 200 403 404"
+	hiddenTo  = "401 404 403 403 404 403 404" // what stewards do not see either
+	closed    = "401 404 403 403 403 403 404"
+	adminOnly = "401 403 403 403 403 %s 403"
 	figures   = "&indicator=insertion_hours&territory=metropole-200046977&period=2024&release=live"
 )
 
@@ -67,7 +68,7 @@ var attacks = map[string][]attempt{
 	"GET /v1/problems":                  {{path: "/v1/problems", want: open}},
 	"GET /v1/problems/:code":            {{path: "/v1/problems/not_found", want: open}},
 	"GET /v1/changelog":                 {{path: "/v1/changelog", want: open}},
-	"GET /v1/me":                        {{path: "/v1/me", want: "401 200 200 200 200 200"}},
+	"GET /v1/me":                        {{path: "/v1/me", want: "401 200 200 200 200 200 200"}},
 	"GET /v1/status":                    {{path: "/v1/status", want: open}},
 	"GET /livez":                        {{path: "/livez", want: open}},
 	"GET /readyz":                       {{path: "/readyz", want: open}},
@@ -86,49 +87,49 @@ var attacks = map[string][]attempt{
 	"GET /v1/code-lists/:id":            {{path: "/v1/code-lists/structure_kind", want: open}},
 	"GET /v1/questionnaires":            {{path: "/v1/questionnaires", want: open}},
 	"GET /v1/questionnaires/:code":      {{path: "/v1/questionnaires/asked", want: open}},
-	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: adminOnly + "409"}},
-	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: adminOnly + "412"}},
+	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: fmt.Sprintf(adminOnly, "409")}},
+	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
 
 	"GET /v1/organisations": {
-		{path: "/v1/organisations", want: "401 200 403 403 200 200"},
-		{path: "/v1/organisations?siren=732829320", want: "401 200 403 403 200 200"},
-		{path: "/v1/organisations?q=Atelier&updated_since=2000-01-01T00:00:00Z", want: "401 200 403 403 200 200"},
-		{path: "/v1/organisations?external_id=canary-crm:canary-org", want: "401 200 403 403 200 200"},
+		{path: "/v1/organisations", want: "401 200 403 403 200 200 200"},
+		{path: "/v1/organisations?siren=732829320", want: "401 200 403 403 200 200 200"},
+		{path: "/v1/organisations?q=Atelier&updated_since=2000-01-01T00:00:00Z", want: "401 200 403 403 200 200 200"},
+		{path: "/v1/organisations?external_id=canary-crm:canary-org", want: "401 200 403 403 200 200 200"},
 	},
 	"POST /v1/organisations": {
-		{path: "/v1/organisations", body: object{"name": "X", "siren": "732829320", "organisation_class": "association", "structure_kind": "XX"}, want: "401 422 403 403 403 422"},
-		{path: "/v1/organisations", body: object{"name": "X", "siret": "73282932000074", "organisation_class": "association", "structure_kind": "ACI"}, want: "401 403 403 403 403 409"},
+		{path: "/v1/organisations", body: object{"name": "X", "siren": "732829320", "organisation_class": "association", "structure_kind": "XX"}, want: "401 422 403 403 403 422 422"},
+		{path: "/v1/organisations", body: object{"name": "X", "siret": "73282932000074", "organisation_class": "association", "structure_kind": "ACI"}, want: "401 403 403 403 403 409 403"},
 	},
 	"GET /v1/organisations/:id": {
-		{path: "/v1/organisations/{atelier}", want: "401 404 403 403 200 200"},
-		{path: "/v1/organisations/{atelier}", h: held, want: "401 404 403 403 304 304"},
-		{path: "/v1/organisations/siren:732829320", want: "401 404 403 403 200 200"},
-		{path: "/v1/organisations/siret%3A73282932000074", want: "401 404 403 403 200 200"},
-		{path: "/v1/organisations/ext:canary-crm:canary-org", want: "401 404 403 403 200 200"},
+		{path: "/v1/organisations/{atelier}", want: "401 404 403 403 200 200 404"},
+		{path: "/v1/organisations/{atelier}", h: held, want: "401 404 403 403 304 304 404"},
+		{path: "/v1/organisations/siren:732829320", want: "401 404 403 403 200 200 404"},
+		{path: "/v1/organisations/siret%3A73282932000074", want: "401 404 403 403 200 200 404"},
+		{path: "/v1/organisations/ext:canary-crm:canary-org", want: "401 404 403 403 200 200 404"},
 	},
 	"PATCH /v1/organisations/:id": {
-		{path: "/v1/organisations/{atelier}", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412"},
-		{path: "/v1/organisations/siren:732829320", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412"},
+		{path: "/v1/organisations/{atelier}", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412 404"},
+		{path: "/v1/organisations/siren:732829320", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412 404"},
 	},
 
 	"GET /v1/observations": {
 		{path: "/v1/observations", want: ownOnly},
 		{path: "/v1/observations?include_deleted=true&updated_since=2000-01-01T00:00:00Z", want: ownOnly},
-		{path: "/v1/observations?organisation={atelier}", want: "401 422 403 403 200 403"},
-		{path: "/v1/observations?organisation=siren:732829320", want: "401 422 403 403 200 403"},
+		{path: "/v1/observations?organisation={atelier}", want: "401 422 403 403 200 403 422"},
+		{path: "/v1/observations?organisation=siren:732829320", want: "401 422 403 403 200 403 422"},
 		{path: "/v1/observations?submission={submission}", want: ownOnly},
 		{path: "/v1/observations?limit=1&cursor={cursor}", want: ownOnly},
 	},
 	"POST /v1/observations": {
-		{path: "/v1/observations", body: of("{atelier}"), want: "401 422 403 403 403 403"},
-		{path: "/v1/observations", body: of("siren:732829320"), want: "401 422 403 403 403 403"},
-		{path: "/v1/observations", body: of("ext:canary-crm:canary-org"), want: "401 422 403 403 403 403"},
-		{path: "/v1/observations", body: object{"observations": []any{of("{atelier}"), of("siret:73282932000074")}}, want: "401 200 403 403 403 403"},
+		{path: "/v1/observations", body: of("{atelier}"), want: "401 422 403 403 403 403 422"},
+		{path: "/v1/observations", body: of("siren:732829320"), want: "401 422 403 403 403 403 422"},
+		{path: "/v1/observations", body: of("ext:canary-crm:canary-org"), want: "401 422 403 403 403 403 422"},
+		{path: "/v1/observations", body: object{"observations": []any{of("{atelier}"), of("siret:73282932000074")}}, want: "401 200 403 403 403 403 200"},
 	},
 	"GET /v1/observations/:id": {
-		{path: "/v1/observations/{approved}", want: "401 404 403 404 200 403"},
-		{path: "/v1/observations/{approved}", h: held, want: "401 404 403 404 304 403"},
-		{path: "/v1/observations/{draft}", want: "401 404 403 404 404 403"},
+		{path: "/v1/observations/{approved}", want: "401 404 403 404 200 403 404"},
+		{path: "/v1/observations/{approved}", h: held, want: "401 404 403 404 304 403 404"},
+		{path: "/v1/observations/{draft}", want: "401 404 403 404 404 403 404"},
 	},
 	"PATCH /v1/observations/:id": {
 		{path: "/v1/observations/{approved}", body: object{"value": 1}, h: stale, want: closed},
@@ -139,18 +140,18 @@ var attacks = map[string][]attempt{
 		{path: "/v1/observations/{draft}", h: stale, want: closed},
 	},
 	"GET /v1/observations/:id/history": {
-		{path: "/v1/observations/{approved}/history", want: "401 404 403 404 200 403"},
-		{path: "/v1/observations/{draft}/history", want: "401 404 403 404 404 403"},
+		{path: "/v1/observations/{approved}/history", want: "401 404 403 404 200 403 404"},
+		{path: "/v1/observations/{draft}/history", want: "401 404 403 404 404 403 404"},
 	},
 
 	"GET /v1/submissions": {
 		{path: "/v1/submissions", want: ownOnly},
-		{path: "/v1/submissions?organisation={atelier}", want: "401 422 403 403 200 403"},
+		{path: "/v1/submissions?organisation={atelier}", want: "401 422 403 403 200 403 422"},
 	},
-	"POST /v1/submissions": {{path: "/v1/submissions", body: object{"organisation": "{atelier}", "period": "2024", "observations": []any{posted}}, h: keyed, want: "401 422 403 403 403 403"}},
+	"POST /v1/submissions": {{path: "/v1/submissions", body: object{"organisation": "{atelier}", "period": "2024", "observations": []any{posted}}, h: keyed, want: "401 422 403 403 403 403 422"}},
 	"GET /v1/submissions/:id": {
 		{path: "/v1/submissions/{submission}", want: hidden},
-		{path: "/v1/submissions/{submission}", h: held, want: "401 404 403 403 304 403"},
+		{path: "/v1/submissions/{submission}", h: held, want: "401 404 403 403 304 403 404"},
 		{path: "/v1/submissions/{draft-submission}", want: hiddenTo},
 	},
 	"GET /v1/submissions/:id/completeness": {
@@ -161,18 +162,18 @@ var attacks = map[string][]attempt{
 	"DELETE /v1/submissions/:id":       {{path: "/v1/submissions/{draft-submission}", h: stale, want: closed}},
 	"POST /v1/submissions/:id/submit":  {{path: "/v1/submissions/{draft-submission}/submit", want: closed}},
 	"POST /v1/submissions/:id/reopen":  {{path: "/v1/submissions/{submission}/reopen", want: closed}},
-	"POST /v1/submissions/:id/approve": {{path: "/v1/submissions/{submission}/approve", want: "401 403 403 403 409 403"}, {path: "/v1/submissions/{draft-submission}/approve", want: "401 403 403 403 404 403"}},
-	"POST /v1/submissions/:id/return":  {{path: "/v1/submissions/{draft-submission}/return", body: object{"reason": "x"}, want: "401 403 403 403 404 403"}},
+	"POST /v1/submissions/:id/approve": {{path: "/v1/submissions/{submission}/approve", want: "401 403 403 403 409 403 403"}, {path: "/v1/submissions/{draft-submission}/approve", want: "401 403 403 403 404 403 403"}},
+	"POST /v1/submissions/:id/return":  {{path: "/v1/submissions/{draft-submission}/return", body: object{"reason": "x"}, want: "401 403 403 403 404 403 403"}},
 
 	"GET /v1/aggregates": {
-		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403"},
-		{path: "/v1/aggregates?organisation=siren:732829320" + figures, want: "401 403 403 403 200 403"},
-		{path: "/v1/aggregates?group_by=organisation,period" + figures, want: "401 403 403 403 200 403"},
+		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"},
+		{path: "/v1/aggregates?organisation=siren:732829320" + figures, want: "401 403 403 403 200 403 403"},
+		{path: "/v1/aggregates?group_by=organisation,period" + figures, want: "401 403 403 403 200 403 403"},
 	},
-	"POST /v1/aggregates/query":       {{path: "/v1/aggregates/query", body: object{"organisation": "{atelier}", "indicator": []string{"insertion_hours"}, "territory": object{"in": []string{"metropole-200046977"}}, "period": object{"in": []string{"2024"}}, "release": "live"}, want: "401 403 403 403 200 403"}},
-	"GET /v1/aggregates/availability": {{path: "/v1/aggregates/availability?organisation={atelier}" + figures, want: "401 403 403 403 200 403"}},
-	"GET /v1/aggregates/explain":      {{path: "/v1/aggregates/explain?organisation={atelier}" + figures, want: "401 403 403 403 200 403"}},
-	"GET /v1/aggregates/estimate":     {{path: "/v1/aggregates/estimate?organisation={atelier}" + figures, want: "401 403 403 403 200 403"}},
+	"POST /v1/aggregates/query":       {{path: "/v1/aggregates/query", body: object{"organisation": "{atelier}", "indicator": []string{"insertion_hours"}, "territory": object{"in": []string{"metropole-200046977"}}, "period": object{"in": []string{"2024"}}, "release": "live"}, want: "401 403 403 403 200 403 403"}},
+	"GET /v1/aggregates/availability": {{path: "/v1/aggregates/availability?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"}},
+	"GET /v1/aggregates/explain":      {{path: "/v1/aggregates/explain?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"}},
+	"GET /v1/aggregates/estimate":     {{path: "/v1/aggregates/estimate?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"}},
 }
 
 // without are routes that take no token: the assets of the documentation, and
@@ -247,6 +248,8 @@ func (w *world) attacker(t *testing.T, kind string, r api.Route) *caller {
 		return w.steward
 	case "administrator":
 		return w.administrator
+	case "network":
+		return w.network
 	}
 	all := impact.AllowedScopes(impact.RoleOrganisation)
 	left := slices.DeleteFunc(slices.Clone(all), func(s impact.Scope) bool { return slices.Contains(r.Access.Scopes, s) })

@@ -321,7 +321,7 @@ func (s *server) changelog(c *call) error {
 type Me struct {
 	Client string `json:"client_id"`
 	Name   string `json:"name,omitempty"`
-	Role   string `json:"role" enums:"organisation,buyer,steward,administrator" example:"organisation"`
+	Role   string `json:"role" enums:"organisation,network,buyer,steward,administrator" example:"organisation"`
 	// The organisation the client acts for; the buyer its staff acts for.
 	Organisation *string  `json:"organisation" extensions:"x-nullable"`
 	Network      *string  `json:"network" extensions:"x-nullable"`

@@ -45,19 +45,22 @@ type world struct {
 	contract *contract.Validator
 	log      *logBook
 
-	// Organisations Atelier and Bocage, and one client of each role.
+	// Organisations Atelier and Bocage, the network Fédération, which has neither
+	// member nor mandate, and one client of each role.
 	atelier, bocage impact.Organisation
+	federation      impact.Network
 	anonymous       *caller
 	organisation    *caller // acts for Atelier
 	other           *caller // acts for Bocage
 	buyer           *caller
 	steward         *caller
 	administrator   *caller
+	network         *caller // of Fédération
 }
 
 // callers gives every kind of caller by name.
 func (w *world) callers() map[string]*caller {
-	return map[string]*caller{"anonymous": w.anonymous, "organisation": w.organisation, "other organisation": w.other, "buyer": w.buyer, "steward": w.steward, "administrator": w.administrator}
+	return map[string]*caller{"anonymous": w.anonymous, "organisation": w.organisation, "other organisation": w.other, "buyer": w.buyer, "steward": w.steward, "administrator": w.administrator, "network": w.network}
 }
 
 // databases runs a test on both databases; each run has a world of its own.
@@ -124,12 +127,15 @@ func newWorld(t testing.TB, databaseURL string) *world {
 	admin := impact.Principal{Client: "setup", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
 	w.atelier = w.register(t, admin, impact.Organisation{Name: "L'Atelier du réemploi", SIREN: "732829320", Class: impact.Association, ESS: "true", ESSBasis: "statutory", StructureKind: "ACI", SizeClass: "small", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
 	w.bocage = w.register(t, admin, impact.Organisation{Name: "Bocage & Cie", SIREN: "552100554", Class: impact.Company, ESS: "false", SizeClass: "medium", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
+	w.federation, err = w.store.CreateNetwork(ctx, admin, impact.Network{Name: "Fédération des ateliers", Code: "FEDATE"})
+	must(t, err)
 	w.anonymous = &caller{w: w}
 	w.organisation = w.client(t, impact.Client{Name: "Atelier", Role: impact.RoleOrganisation, Organisation: w.atelier.ID})
 	w.other = w.client(t, impact.Client{Name: "Bocage", Role: impact.RoleOrganisation, Organisation: w.bocage.ID})
 	w.buyer = w.client(t, impact.Client{Name: "Métropole", Role: impact.RoleBuyer, Buyer: "metropole"})
 	w.steward = w.client(t, impact.Client{Name: "Observatoire", Role: impact.RoleSteward})
 	w.administrator = w.client(t, impact.Client{Name: "Administration", Role: impact.RoleAdministrator})
+	w.network = w.client(t, impact.Client{Name: "Fédération", Role: impact.RoleNetwork, Network: w.federation.ID})
 	return w
 }
 
