@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -60,6 +61,10 @@ type Config struct {
 	Idempotency    IdempotencyStore
 	AccessLog      AccessLogger
 	Commits        CommitLog
+	// Rates bound what one caller may ask; zero rates are none. Addresses of
+	// callers are taken from X-Forwarded-For when a trusted proxy wrote it.
+	Rates          Rates
+	TrustedProxies []netip.Prefix
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
 	// Status adds what an operator wants to see to GET /v1/status.
@@ -82,15 +87,19 @@ type Verifier interface {
 // server answers the routes.
 type server struct {
 	Config
-	routes   []Route
-	static   map[string]bool // paths without parameter
-	base     *url.URL
-	openapi  document
-	openyaml document
-	damper   *damper
-	owned    owned
-	shapes   shapeCache
-	assets   sync.Map // name → document
+	routes    []Route
+	static    map[string]bool // paths without parameter
+	base      *url.URL
+	openapi   document
+	openyaml  document
+	limits    Limits
+	meters    meters
+	gate      *gate
+	suspected sync.Once
+	damper    *damper
+	owned     owned
+	shapes    shapeCache
+	assets    sync.Map // name → document
 }
 
 // writtenURL is the server in the committed contract: what `make run` serves.
@@ -121,12 +130,16 @@ func serve(c Config, routes []Route) (http.Handler, error) {
 	named := []byte(strconv.Quote(c.PublicURL))
 	s.openapi = newDocument(bytes.Replace(c.OpenAPIJSON, written, named, 1))
 	s.openyaml = newDocument(bytes.Replace(c.OpenAPIYAML, written, named, 1))
+	s.limits = limitsOf(c.Rates)
+	s.meters, s.gate = newMeters(c.Rates), newGate(c.Rates.Concurrent)
 	s.damper = newDamper(c.Now)
 
 	e := echo.New()
-	e.IPExtractor = echo.ExtractIPDirect()
 	e.HTTPErrorHandler = func(err error, ec echo.Context) {
 		x := callOf(ec.Request())
+		if refused := x.count(); refused != nil {
+			err = refused
+		}
 		x.fail(x.routingError(err))
 	}
 	for i := range s.routes {

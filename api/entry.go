@@ -58,6 +58,14 @@ type Limits struct {
 	Request     int `json:"request_seconds" example:"30"`
 	Token       int `json:"token_seconds" example:"900"`
 	Idempotency int `json:"idempotency_key_seconds" example:"86400"`
+	// Requests a minute of an anonymous address (in IPv6 a /64) and of a client,
+	// reference data apart; costly answers at once. 0 is no limit. Each replica
+	// counts for itself; a 304 and HEAD are not counted.
+	Anonymous          int `json:"anonymous_requests_per_minute" example:"600"`
+	AnonymousReference int `json:"anonymous_reference_requests_per_minute" example:"3000"`
+	Client             int `json:"client_requests_per_minute" example:"3000"`
+	ClientReference    int `json:"client_reference_requests_per_minute" example:"15000"`
+	Concurrent         int `json:"concurrent_costly_requests" example:"20"`
 }
 
 // BatchBody is the size of a batch of observations or of a submission, BatchRows
@@ -66,6 +74,13 @@ const (
 	BatchBody = 2 << 20
 	BatchRows = 1000
 )
+
+func limitsOf(r Rates) Limits {
+	l := limits
+	l.Anonymous, l.AnonymousReference = r.Anonymous, r.Anonymous*ReferenceFactor
+	l.Client, l.ClientReference, l.Concurrent = r.Client, r.Client*ReferenceFactor, r.Concurrent
+	return l
+}
 
 var limits = Limits{
 	Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
@@ -89,7 +104,7 @@ func (s *server) vintage() impact.Vintage {
 //	@Router			/v1 [get]
 func (s *server) landing(c *call) error {
 	l := Landing{
-		Name: "Retombées", Version: s.Version, ReferenceVersion: s.Catalogue.Reference().Version, Vintage: int(s.vintage()), Demo: s.Demo, Limits: limits,
+		Name: "Retombées", Version: s.Version, ReferenceVersion: s.Catalogue.Reference().Version, Vintage: int(s.vintage()), Demo: s.Demo, Limits: s.limits,
 		Description: Text{FR: "Mesure d'impact par territoire de la Métropole de Lyon.", EN: "Impact measured by territory in the Métropole de Lyon."},
 		Links:       map[string]string{"self": s.PublicURL + "/v1"},
 	}
@@ -103,7 +118,8 @@ func (s *server) landing(c *call) error {
 	}
 	l.Links["openapi"] = s.PublicURL + "/v1/openapi.json"
 	l.Links["token"] = s.PublicURL + "/oauth/token"
-	if c.fresh(c.weakTag(s.Version + "-" + l.ReferenceVersion)) {
+	tag := fmt.Sprintf("%s-%s-%d-%d-%d", s.Version, l.ReferenceVersion, l.Limits.Anonymous, l.Limits.Client, l.Limits.Concurrent)
+	if c.fresh(c.weakTag(tag)) {
 		return nil
 	}
 	return c.answer(http.StatusOK, l)
@@ -344,7 +360,7 @@ type Me struct {
 //	@Router			/v1/me [get]
 func (s *server) me(c *call) error {
 	p := c.principal
-	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, Limits: limits, Links: Links{Self: c.self()}}
+	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, Limits: s.limits, Links: Links{Self: c.self()}}
 	for _, x := range p.Scopes {
 		m.Scopes = append(m.Scopes, string(x))
 	}

@@ -38,6 +38,7 @@ func (c *call) fresh(tag string) bool {
 	}
 	for _, t := range splitTags(strings.Join(h, ",")) {
 		if t == "*" || bareTag(t) == bareTag(tag) {
+			c.uncount()
 			c.caching(http.StatusNotModified)
 			c.w.WriteHeader(http.StatusNotModified)
 			return true

@@ -35,6 +35,10 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // publicURL is the public base of the API under test, which listens elsewhere.
 const publicURL = "https://retombees.example"
 
+// patient are rates that no test meets by being fast; those of the rates
+// themselves set others.
+var patient = api.Rates{Anonymous: 1_000_000, Client: 1_000_000, Refused: 1_000_000, Concurrent: 1000}
+
 // world is the whole API over a real database, behind a real listener.
 type world struct {
 	store    *store.Store
@@ -114,6 +118,7 @@ func newWorld(t testing.TB, databaseURL string) *world {
 	w.config = api.Config{
 		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: log, CursorKey: []byte("the same on every replica"),
 		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
+		Rates:       patient,
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	}
 	w.connect(t)

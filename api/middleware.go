@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"runtime/debug"
@@ -42,6 +42,9 @@ type call struct {
 	id        string // request id
 	head      bool
 	principal impact.Principal
+	remote    netip.Addr // of the caller, see remote
+	counted   *meter     // the quota that payer was counted against
+	payer     payer
 	lang      impact.Lang
 	format    Format
 	query     *query
@@ -98,6 +101,8 @@ func (s *server) outer(e *echo.Echo) http.Handler {
 		if c.id = r.Header.Get("X-Request-Id"); !requestID.MatchString(c.id) {
 			c.id = s.NewID()
 		}
+		c.remote = remote(r, s.TrustedProxies)
+		s.suspectProxy(r)
 		if r.Method == http.MethodHead {
 			c.head, c.w.head = true, true
 			r2 := *r
@@ -158,12 +163,20 @@ func (s *server) outer(e *echo.Echo) http.Handler {
 	})
 }
 
-// serve runs the route once it is found: caller, right, parameters, format,
-// handler.
+// serve runs the route once it is found: caller, quota, right, parameters,
+// format, handler.
 func (c *call) serve() {
 	if err := c.admit(); err != nil {
 		c.fail(err)
 		return
+	}
+	if c.gated() {
+		who := c.caller()
+		if err := c.s.gate.enter(c.r.Context(), who); err != nil {
+			c.fail(err)
+			return
+		}
+		defer c.s.gate.leave(who)
 	}
 	if err := c.route.handle(c.s, c); err != nil {
 		c.fail(err)
@@ -171,8 +184,13 @@ func (c *call) serve() {
 }
 
 func (c *call) admit() error {
-	if err := c.identify(); err != nil {
+	// A refused caller is counted too, by its address.
+	refused := c.identify()
+	if err := c.count(); err != nil {
 		return err
+	}
+	if refused != nil {
+		return refused
 	}
 	known := c.route.params()
 	if c.route.Paged {
@@ -262,7 +280,7 @@ func (c *call) log() {
 		slog.String("request_id", c.id), slog.String("method", method), slog.String("route", route),
 		slog.String("path", c.path), slog.Int("status", c.w.status), slog.Int64("bytes", c.w.bytes),
 		slog.Duration("took", c.s.Now().Sub(c.started)), slog.String("client", c.principal.Client),
-		slog.String("remote", remoteHost(c.r)),
+		slog.String("remote", c.remote.String()),
 	}
 	if c.code != "" {
 		attrs = append(attrs, slog.String("code", c.code))
@@ -276,16 +294,6 @@ func (c *call) log() {
 		}
 	}
 	c.s.Log.LogAttrs(c.r.Context(), level, "request", attrs...)
-}
-
-// remoteHost is the address of the connection; X-Forwarded-For is never
-// trusted here.
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 // param gives a segment of the path, unescaped.

@@ -109,7 +109,7 @@ func (c *call) fail(err error) {
 		} else if c.route != nil {
 			h.Set("Accept-Post", strings.Join(c.route.consumes(), ", "))
 		}
-	case "unavailable", "idempotency_in_progress":
+	case "unavailable", "idempotency_in_progress", "reduced_capacity":
 		if h.Get("Retry-After") == "" {
 			h.Set("Retry-After", "2")
 		}

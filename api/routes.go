@@ -53,6 +53,10 @@ type Route struct {
 	Cache string
 	// Shared allows other origins on a POST (reads are always allowed).
 	Shared bool
+	// Counting is the quota the route is counted against; Heavy answers cost so
+	// much that few are prepared for one caller at once.
+	Counting Counting
+	Heavy    bool
 	// OAuth routes read their own credentials, and their errors have the form
 	// of RFC 6749.
 	OAuth bool
@@ -69,38 +73,38 @@ const (
 func Routes() []Route {
 	return []Route{
 		// Entry
-		{Method: "GET", Path: "/v1", handle: (*server).landing, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/openapi.json", handle: (*server).openapiJSON, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/v1/openapi.yaml", handle: (*server).openapiYAML, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/openapi.json", handle: (*server).openapiJSONAtRoot, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/openapi.yaml", handle: (*server).openapiYAMLAtRoot, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/docs", handle: (*server).docsPage, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/v1/docs", handle: (*server).docsPageV1, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/docs/:file", handle: (*server).docsFile, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/docs/swagger-ui/:file", handle: (*server).docsAsset, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}},
-		{Method: "GET", Path: "/v1/problems", handle: (*server).listProblems, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/problems/:code", handle: (*server).getProblem, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/changelog", handle: (*server).changelog, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1", handle: (*server).landing, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/openapi.json", handle: (*server).openapiJSON, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/openapi.yaml", handle: (*server).openapiYAML, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/openapi.json", handle: (*server).openapiJSONAtRoot, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/openapi.yaml", handle: (*server).openapiYAMLAtRoot, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/docs", handle: (*server).docsPage, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/docs", handle: (*server).docsPageV1, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/docs/:file", handle: (*server).docsFile, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/docs/swagger-ui/:file", handle: (*server).docsAsset, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/problems", handle: (*server).listProblems, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/problems/:code", handle: (*server).getProblem, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/changelog", handle: (*server).changelog, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/me", handle: (*server).me, Access: anyToken},
 		{Method: "GET", Path: "/v1/status", handle: (*server).status, Access: public},
-		{Method: "GET", Path: "/livez", handle: (*server).livez, Access: public},
-		{Method: "GET", Path: "/readyz", handle: (*server).readyz, Access: public},
-		{Method: "GET", Path: "/version", handle: (*server).version, Access: public},
+		{Method: "GET", Path: "/livez", handle: (*server).livez, Access: public, Counting: Probes},
+		{Method: "GET", Path: "/readyz", handle: (*server).readyz, Access: public, Counting: Probes},
+		{Method: "GET", Path: "/version", handle: (*server).version, Access: public, Counting: Probes},
 		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
 
 		// Reference
-		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/impact-types/:code", handle: (*server).getImpactType, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/indicators", handle: (*server).listIndicators, Access: public, Cache: cacheReference, Params: "impact_type kind set questionnaire q", Paged: true},
-		{Method: "GET", Path: "/v1/indicators/:code", handle: (*server).getIndicator, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/indicators/:code/versions", handle: (*server).listIndicatorVersions, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/territories", handle: (*server).listTerritories, Access: public, Cache: cacheReference, Params: "type within vintage bbox contains q geometry", Paged: true, Produces: []Format{FormatJSON, FormatGeoJSON}},
-		{Method: "GET", Path: "/v1/territories/:id", handle: (*server).getTerritory, Access: public, Cache: cacheReference, Params: "vintage geometry", Produces: []Format{FormatJSON, FormatGeoJSON}},
-		{Method: "GET", Path: "/v1/territories/:id/children", handle: (*server).listTerritoryChildren, Access: public, Cache: cacheReference, Params: "vintage"},
-		{Method: "GET", Path: "/v1/territories/:id/ancestors", handle: (*server).listTerritoryAncestors, Access: public, Cache: cacheReference, Params: "vintage"},
-		{Method: "GET", Path: "/v1/territories/:id/history", handle: (*server).listTerritoryHistory, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/code-lists", handle: (*server).listCodeLists, Access: public, Cache: cacheReference},
-		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference},
+		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/impact-types/:code", handle: (*server).getImpactType, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/indicators", handle: (*server).listIndicators, Access: public, Cache: cacheReference, Params: "impact_type kind set questionnaire q", Paged: true, Counting: Reference},
+		{Method: "GET", Path: "/v1/indicators/:code", handle: (*server).getIndicator, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/indicators/:code/versions", handle: (*server).listIndicatorVersions, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/territories", handle: (*server).listTerritories, Access: public, Cache: cacheReference, Params: "type within vintage bbox contains q geometry", Paged: true, Produces: []Format{FormatJSON, FormatGeoJSON}, Counting: Reference},
+		{Method: "GET", Path: "/v1/territories/:id", handle: (*server).getTerritory, Access: public, Cache: cacheReference, Params: "vintage geometry", Produces: []Format{FormatJSON, FormatGeoJSON}, Counting: Reference},
+		{Method: "GET", Path: "/v1/territories/:id/children", handle: (*server).listTerritoryChildren, Access: public, Cache: cacheReference, Params: "vintage", Counting: Reference},
+		{Method: "GET", Path: "/v1/territories/:id/ancestors", handle: (*server).listTerritoryAncestors, Access: public, Cache: cacheReference, Params: "vintage", Counting: Reference},
+		{Method: "GET", Path: "/v1/territories/:id/history", handle: (*server).listTerritoryHistory, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/code-lists", handle: (*server).listCodeLists, Access: public, Cache: cacheReference, Counting: Reference},
+		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference, Counting: Reference},
 
 		// Organisations, observations, submissions, questionnaires
 		{Method: "GET", Path: "/v1/organisations", handle: (*server).listOrganisations, Access: scope(impact.OrganisationsRead).because(becauseRegister), Params: "siret siren rna external_id match territory ess structure_kind organisation_class q updated_since", Paged: true},
@@ -123,17 +127,17 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/submissions/:id/approve", handle: (*server).approveSubmission, Access: scope(impact.SubmissionsReview)},
 		{Method: "POST", Path: "/v1/submissions/:id/return", handle: (*server).returnSubmission, Access: scope(impact.SubmissionsReview)},
 		{Method: "POST", Path: "/v1/submissions/:id/reopen", handle: (*server).reopenSubmission, Access: scope(impact.SubmissionsManage)},
-		{Method: "GET", Path: "/v1/questionnaires", handle: (*server).listQuestionnaires, Access: public, Paged: true},
+		{Method: "GET", Path: "/v1/questionnaires", handle: (*server).listQuestionnaires, Access: public, Paged: true, Counting: Reference},
 		{Method: "POST", Path: "/v1/questionnaires", handle: (*server).createQuestionnaire, Access: scope(impact.ReferenceManage)},
-		{Method: "GET", Path: "/v1/questionnaires/:code", handle: (*server).getQuestionnaire, Access: public},
+		{Method: "GET", Path: "/v1/questionnaires/:code", handle: (*server).getQuestionnaire, Access: public, Counting: Reference},
 		{Method: "PATCH", Path: "/v1/questionnaires/:code", handle: (*server).updateQuestionnaire, Access: scope(impact.ReferenceManage)},
 
 		// Aggregates
-		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats},
-		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Produces: aggregateFormats, Shared: true},
-		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: availabilityParams},
-		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: scope(impact.AggregatesLive).because(liveBecause), Params: explainParams},
-		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: estimateParams},
+		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},
+		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Produces: aggregateFormats, Shared: true, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: availabilityParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: scope(impact.AggregatesLive).because(liveBecause), Params: explainParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: estimateParams, Heavy: true},
 	}
 }
 

@@ -106,7 +106,7 @@ func (s *server) token(c *call) error {
 	// An unknown client has no hash: the comparison is made all the same, and
 	// the answer does not tell which of the two was wrong.
 	if !auth.CheckSecret(secret, client.SecretHashes) || err != nil || client.Revoked {
-		if wait := s.damper.failed(id, remoteHost(c.r)); wait > 0 {
+		if wait := s.damper.failed(id, household(c.remote).String()); wait > 0 {
 			h.Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
 			return &impact.Error{
 				Code:   "quota_exceeded",
@@ -116,7 +116,7 @@ func (s *server) token(c *call) error {
 		}
 		return c.oauthRefusal(basic)
 	}
-	s.damper.succeeded(id, remoteHost(c.r))
+	s.damper.succeeded(id, household(c.remote).String())
 	c.principal = impact.Principal{Client: client.ID} // for the log; the answer gives no other right
 
 	var scopes []impact.Scope

@@ -22,6 +22,7 @@ import (
 type serveCmd struct {
 	databaseFlags
 	keyFlags
+	rateFlags
 	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Default: 127.0.0.1:8080."`
 	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
 	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
@@ -138,6 +139,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		Figures: cube, Follower: follower, ObservationIDs: s,
 		Organisations: s, Observations: s, Submissions: s, Questionnaires: s,
 		Idempotency: s, AccessLog: s, Commits: s,
+		Rates: c.rates(), TrustedProxies: c.TrustedProxies,
 		Ready: func(ctx context.Context) error {
 			if !follower.Ready() {
 				return &impact.Error{Kind: impact.Busy, Code: "unavailable", Detail: impact.Text{
