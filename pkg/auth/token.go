@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -20,7 +21,10 @@ const (
 	MaxTokenBytes = 4096
 	// Leeway is the difference of clocks tolerated between replicas.
 	Leeway = 30 * time.Second
+	// TokenLife is how long a token holds when Config does not tell.
+	TokenLife = 15 * time.Minute
 
+	cacheSize = 8192
 	tokenType = "at+jwt" // RFC 9068, 2.1
 	algorithm = "EdDSA"
 )
@@ -30,7 +34,7 @@ type Config struct {
 	Issuer   string // the public base URL
 	Audience string // the API the tokens are for
 	Keys     KeySet
-	TTL      time.Duration // 15 minutes when zero
+	TTL      time.Duration // TokenLife when zero
 	Now      func() time.Time
 }
 
@@ -38,7 +42,13 @@ type Config struct {
 type Issuer struct {
 	cfg    Config
 	parser *jwt.Parser
-	cache  *cache
+	held   atomic.Pointer[held]
+}
+
+// held is what goes together: what a key verified is forgotten with the key.
+type held struct {
+	keys  KeySet
+	cache *cache
 }
 
 // NewIssuer makes an issuer; issuer, audience, keys and clock are required.
@@ -47,9 +57,9 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 		return nil, errors.New("auth: issuer, audience, keys and clock are required")
 	}
 	if cfg.TTL == 0 {
-		cfg.TTL = 15 * time.Minute
+		cfg.TTL = TokenLife
 	}
-	return &Issuer{
+	i := &Issuer{
 		cfg: cfg,
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
@@ -61,9 +71,21 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 			jwt.WithTimeFunc(cfg.Now),
 			jwt.WithStrictDecoding(),
 		),
-		cache: newCache(8192),
-	}, nil
+	}
+	i.held.Store(&held{cfg.Keys, newCache(cacheSize)})
+	return i, nil
 }
+
+// SetKeys changes the keys from the next call on, tokens verified before
+// included: those of a key that is gone are refused.
+func (i *Issuer) SetKeys(keys KeySet) {
+	if len(keys.keys) > 0 && !keys.same(i.held.Load().keys) {
+		i.held.Store(&held{keys, newCache(cacheSize)})
+	}
+}
+
+// Keys gives the keys in force: all of them verify, so all are published.
+func (i *Issuer) Keys() KeySet { return i.held.Load().keys }
 
 // claims are those of RFC 9068 and what the domain needs to know of a caller.
 type claims struct {
@@ -121,7 +143,7 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 		Network:      string(client.Network),
 		Buyer:        client.Buyer,
 	})
-	key := i.cfg.Keys.keys[0]
+	key := i.Keys().Signer(now)
 	t.Header["typ"], t.Header["kid"] = tokenType, key.ID
 	if token, err = t.SignedString(key.private); err != nil {
 		return "", 0, fmt.Errorf("signing a token: %w", err)
@@ -149,25 +171,26 @@ func (i *Issuer) Verify(_ context.Context, token string) (impact.Principal, erro
 	// beyond its expiry.
 	sum := sha256.Sum256([]byte(token))
 	now := i.cfg.Now()
-	if p, ok := i.cache.get(sum, now); ok {
+	held := i.held.Load()
+	if p, ok := held.cache.get(sum, now); ok {
 		return p, nil
 	}
 	var c claims
-	if _, err := i.parser.ParseWithClaims(token, &c, i.key); err != nil {
+	if _, err := i.parser.ParseWithClaims(token, &c, held.key); err != nil {
 		return impact.Principal{}, refuse(err)
 	}
 	p, err := c.principal()
 	if err != nil {
 		return impact.Principal{}, refuse(err)
 	}
-	i.cache.put(sum, p, c.ExpiresAt.Add(Leeway))
+	held.cache.put(sum, p, c.ExpiresAt.Add(Leeway))
 	return p, nil
 }
 
 // key chooses the key by its kid among ours alone: the token's own jwk, jku,
 // x5c and x5u are never looked at. A critical extension is refused, as RFC 7515
 // asks of who does not know it.
-func (i *Issuer) key(t *jwt.Token) (any, error) {
+func (h *held) key(t *jwt.Token) (any, error) {
 	typ, _ := t.Header["typ"].(string)
 	if typ = strings.ToLower(typ); typ != tokenType && typ != "application/"+tokenType {
 		return nil, fmt.Errorf("typ %q is not an access token", typ)
@@ -176,7 +199,7 @@ func (i *Issuer) key(t *jwt.Token) (any, error) {
 		return nil, errors.New("critical header not understood")
 	}
 	kid, _ := t.Header["kid"].(string)
-	if public := i.cfg.Keys.verifier(kid); public != nil {
+	if public := h.keys.verifier(kid); public != nil {
 		return public, nil
 	}
 	return nil, errors.New("unknown kid")

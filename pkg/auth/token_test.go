@@ -168,6 +168,47 @@ func TestKeysAreReplacedWithoutRefusingTokensInFlight(t *testing.T) {
 	refused(t, "once the former key is gone", err)
 }
 
+// A replica that runs takes the keys of the file as they change: one key is
+// known before it signs, and gone with the tokens it signed.
+func TestKeysChangeWhileTheProgramRuns(t *testing.T) {
+	c := &clock{noon}
+	old, _ := GenerateKey()
+	next, _ := GenerateKey()
+	next.SignsFrom = noon.Add(10 * time.Minute)
+	i := issuer(t, c.Now, old)
+	issue := func(want Key) string {
+		t.Helper()
+		token, _, err := i.Issue(insertion, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header, _ := decode(t, token); header["kid"] != want.ID {
+			t.Errorf("signed by another key: %v", header)
+		}
+		if _, err := i.Verify(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		return token
+	}
+	first := issue(old)
+	i.SetKeys(keySet(t, old, next))
+	if n := len(i.Keys().Keys()); n != 2 {
+		t.Errorf("%d keys published", n)
+	}
+	issue(old)
+	c.now = next.SignsFrom
+	issue(next)
+	if _, err := i.Verify(t.Context(), first); err != nil {
+		t.Errorf("the former key verifies: %v", err)
+	}
+	i.SetKeys(KeySet{}) // a file that cannot be read changes nothing
+	issue(next)
+	i.SetKeys(keySet(t, next))
+	_, err := i.Verify(t.Context(), first)
+	refused(t, "of a key that leaked, although it was verified before", err)
+	issue(next)
+}
+
 // forge signs any header and claims with any method: what an attacker, or a
 // careless issuer, could send.
 func forge(t testing.TB, header, payload map[string]any, sign func(signed string) []byte) string {
@@ -223,7 +264,7 @@ func TestForgedTokensAreRefused(t *testing.T) {
 	hmacWith := func(secret []byte) func(string) []byte {
 		return func(s string) []byte { m := hmac.New(sha256.New, secret); m.Write([]byte(s)); return m.Sum(nil) }
 	}
-	pem, err := key.PEM()
+	pem, err := i.Keys().PEM()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +451,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			i.cache = newCache(1)
+			i.held.Load().cache = newCache(1)
 			if _, err := i.Verify(b.Context(), token); err != nil {
 				b.Fatal(err)
 			}
