@@ -72,13 +72,14 @@ func (c *call) missingToken() error {
 	}
 }
 
-// challenge is the WWW-Authenticate of a refusal (RFC 6750).
+// challenge is the WWW-Authenticate of a refusal (RFC 6750, RFC 9728).
 func (c *call) challenge(e *impact.Error) string {
+	bearer := `Bearer realm="retombees", resource_metadata="` + c.address(protectedResource, "") + `"`
 	switch e.Code {
 	case "missing_token":
-		return `Bearer realm="retombees"`
+		return bearer
 	case "invalid_token":
-		return `Bearer realm="retombees", error="invalid_token"`
+		return bearer + `, error="invalid_token"`
 	case "insufficient_scope":
 		var s []string
 		if c.route != nil {
@@ -86,7 +87,7 @@ func (c *call) challenge(e *impact.Error) string {
 				s = append(s, string(x))
 			}
 		}
-		return `Bearer realm="retombees", error="insufficient_scope", scope="` + strings.Join(s, " ") + `"`
+		return bearer + `, error="insufficient_scope", scope="` + strings.Join(s, " ") + `"`
 	}
 	return ""
 }

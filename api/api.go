@@ -41,8 +41,9 @@ type Config struct {
 	Catalogue *impact.Catalogue
 	// Verifier turns an access token into its principal.
 	Verifier Verifier
-	// Issuer and Clients serve POST /oauth/token.
+	// Issuer and Clients serve POST /oauth/token, Keys the keys it signs with.
 	Issuer  TokenIssuer
+	Keys    KeyPublisher
 	Clients ClientSource
 	// Geometries of territories; nil when there is none.
 	Geometries GeometrySource

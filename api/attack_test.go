@@ -69,6 +69,7 @@ var attacks = map[string][]attempt{
 	"GET /v1/problems/:code":            {{path: "/v1/problems/not_found", want: open}},
 	"GET /v1/changelog":                 {{path: "/v1/changelog", want: open}},
 	"GET /v1/me":                        {{path: "/v1/me", want: "401 200 200 200 200 200 200"}},
+	"GET /oauth/jwks.json":              {{path: "/oauth/jwks.json", want: open}},
 	"GET /v1/status":                    {{path: "/v1/status", want: open}},
 	"GET /livez":                        {{path: "/livez", want: open}},
 	"GET /readyz":                       {{path: "/readyz", want: open}},
@@ -89,6 +90,9 @@ var attacks = map[string][]attempt{
 	"GET /v1/questionnaires/:code":      {{path: "/v1/questionnaires/asked", want: open}},
 	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: fmt.Sprintf(adminOnly, "409")}},
 	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
+
+	"GET /.well-known/oauth-authorization-server":  {{path: "/.well-known/oauth-authorization-server", want: open}},
+	"GET /.well-known/oauth-protected-resource/v1": {{path: "/.well-known/oauth-protected-resource/v1", want: open}},
 
 	"GET /v1/organisations": {
 		{path: "/v1/organisations", want: "401 200 403 403 200 200 200"},

@@ -118,6 +118,7 @@ func (s *server) landing(c *call) error {
 	}
 	l.Links["openapi"] = s.PublicURL + "/v1/openapi.json"
 	l.Links["token"] = s.PublicURL + "/oauth/token"
+	l.Links["authorization_server"] = s.PublicURL + "/.well-known/oauth-authorization-server"
 	tag := fmt.Sprintf("%s-%s-%d-%d-%d", s.Version, l.ReferenceVersion, l.Limits.Anonymous, l.Limits.Client, l.Limits.Concurrent)
 	if c.fresh(c.weakTag(tag)) {
 		return nil

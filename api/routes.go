@@ -90,6 +90,9 @@ func Routes() []Route {
 		{Method: "GET", Path: "/livez", handle: (*server).livez, Access: public, Counting: Probes},
 		{Method: "GET", Path: "/readyz", handle: (*server).readyz, Access: public, Counting: Probes},
 		{Method: "GET", Path: "/version", handle: (*server).version, Access: public, Counting: Probes},
+		{Method: "GET", Path: "/.well-known/oauth-authorization-server", handle: (*server).authorizationServer, Access: public, Cache: cacheReference, Counting: Documents},
+		{Method: "GET", Path: protectedResource, handle: (*server).protected, Access: public, Cache: cacheReference, Counting: Documents},
+		{Method: "GET", Path: "/oauth/jwks.json", handle: (*server).jwks, Access: public, Cache: cacheKeys, Counting: Documents},
 		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
 
 		// Reference

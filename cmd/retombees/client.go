@@ -75,14 +75,13 @@ func (c clientCreateCmd) Run(w *world) (err error) {
 
 // scopesFor checks the scopes asked against the ceiling of the role.
 func scopesFor(role impact.Role, asked []string) ([]impact.Scope, error) {
-	allowed := impact.AllowedScopes(role)
 	if len(asked) == 0 {
-		return allowed, nil
+		return impact.AllowedScopes(role), nil
 	}
 	var scopes []impact.Scope
 	for _, a := range asked {
-		if !slices.Contains(allowed, impact.Scope(a)) {
-			return nil, fmt.Errorf("role %s cannot hold scope %q; it can hold %s", role, a, words(allowed))
+		if !impact.MayHold(role, impact.Scope(a)) {
+			return nil, fmt.Errorf("role %s cannot hold scope %q; it can hold %s", role, a, words(impact.Ceiling(role)))
 		}
 		if !slices.Contains(scopes, impact.Scope(a)) {
 			scopes = append(scopes, impact.Scope(a))

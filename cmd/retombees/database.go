@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/codelist"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/store"
@@ -52,41 +51,6 @@ func (f databaseFlags) sqlitePath() string {
 	}
 	path, _, _ = strings.Cut(strings.TrimPrefix(path, "//"), "?")
 	return path
-}
-
-// keyFlags say where the key that signs access tokens is.
-type keyFlags struct {
-	SigningKeyFile string `env:"RETOMBEES_SIGNING_KEY_FILE" placeholder:"PATH" help:"Ed25519 key (PEM) that signs access tokens; made when absent, readable by its owner only. Every replica needs the same one. Default: beside the SQLite file; required with PostgreSQL, unless RETOMBEES_SIGNING_KEY holds the PEM text itself."`
-}
-
-// keys reads the signing keys, or makes the first one.
-func (f keyFlags) keys(w *world, db databaseFlags) (auth.KeySet, error) {
-	text := w.getenv("RETOMBEES_SIGNING_KEY")
-	if text != "" && f.SigningKeyFile != "" {
-		return auth.KeySet{}, errors.New("both RETOMBEES_SIGNING_KEY and a signing key file are given: keep one")
-	}
-	if text != "" {
-		keys, err := auth.ParseKeySet([]byte(text))
-		if err != nil {
-			return auth.KeySet{}, fmt.Errorf("RETOMBEES_SIGNING_KEY: %w", err)
-		}
-		return keys, nil
-	}
-	path := f.SigningKeyFile
-	if path == "" {
-		sqlite := db.sqlitePath()
-		if sqlite == "" {
-			// A key each would let every replica refuse the tokens of the others.
-			return auth.KeySet{}, errors.New("with PostgreSQL the signing key must be given, the same to every replica: " +
-				"--signing-key-file PATH (made when absent), or RETOMBEES_SIGNING_KEY with the text of `openssl genpkey -algorithm ed25519`")
-		}
-		path = sqlite + ".signing-key.pem"
-	}
-	keys, created, err := auth.LoadOrCreateKeyFile(path)
-	if err == nil && created {
-		w.log.Info("signing key made", "path", path)
-	}
-	return keys, err
 }
 
 type migrateCmd struct{ databaseFlags }

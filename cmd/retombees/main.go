@@ -26,6 +26,7 @@ type cli struct {
 	Serve       serveCmd       `cmd:"" help:"Serve the API. Migrates the database and loads the reference data first."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database to this version's schema and load the reference data, then stop."`
 	Client      clientCmd      `cmd:"" help:"Register the applications that may call the API, and renew or withdraw their secrets."`
+	Keys        keysCmd        `cmd:"" help:"Replace the keys that sign access tokens, while the service runs."`
 	Territories territoriesCmd `cmd:"" help:"Add what the embedded reference data leaves out: contours."`
 	Demo        demoCmd        `cmd:"" help:"Load the invented demonstration data set into an empty database, once."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

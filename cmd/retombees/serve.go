@@ -46,7 +46,11 @@ func (c serveCmd) Run(w *world) (err error) {
 	}
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 
-	keys, err := c.keys(w, c.databaseFlags)
+	keys, keyFile, err := c.keys(w, c.databaseFlags)
+	if err != nil {
+		return err
+	}
+	issuer, err := auth.NewIssuer(auth.Config{Issuer: c.PublicURL, Audience: c.PublicURL + "/v1", Keys: keys, Now: w.now})
 	if err != nil {
 		return err
 	}
@@ -72,7 +76,7 @@ func (c serveCmd) Run(w *world) (err error) {
 		return fmt.Errorf("following the writes: %w", err)
 	}
 	defer follower.Close()
-	handler, err := c.handler(w, s, catalogue, keys, cube, follower, demo)
+	handler, err := c.handler(w, s, catalogue, issuer, cube, follower, demo)
 	if err != nil {
 		return err
 	}
@@ -88,6 +92,7 @@ func (c serveCmd) Run(w *world) (err error) {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	go forgetAnswers(w, s)
+	go followKeys(w, keyFile, issuer)
 
 	// Probes are answered while the figures load.
 	if err := follower.WaitFor(w.ctx, 0); err != nil {
@@ -118,12 +123,8 @@ func (c serveCmd) Run(w *world) (err error) {
 }
 
 // handler builds the API over the store and its figures.
-func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, keys auth.KeySet, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
-	issuer, err := auth.NewIssuer(auth.Config{Issuer: c.PublicURL, Audience: c.PublicURL + "/v1", Keys: keys, Now: w.now})
-	if err != nil {
-		return nil, err
-	}
-	cursorKey, err := keys.Derive("retombees cursors 1")
+func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
+	cursorKey, err := issuer.Keys().Derive("retombees cursors 1")
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key of cursors: %w", err)
 	}
@@ -135,7 +136,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		PublicURL: c.PublicURL, Version: programVersion(), Demo: demo,
 		Now: w.now, NewID: w.newID, Log: w.log, CursorKey: cursorKey,
 		Catalogue: catalogue, Geometries: s,
-		Verifier: issuer, Issuer: issuer, Clients: s,
+		Verifier: issuer, Issuer: issuer, Keys: issuer, Clients: s,
 		Figures: cube, Follower: follower, ObservationIDs: s,
 		Organisations: s, Observations: s, Submissions: s, Questionnaires: s,
 		Idempotency: s, AccessLog: s, Commits: s,

@@ -77,11 +77,14 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 }
 
 // SetKeys changes the keys from the next call on, tokens verified before
-// included: those of a key that is gone are refused.
-func (i *Issuer) SetKeys(keys KeySet) {
-	if len(keys.keys) > 0 && !keys.same(i.held.Load().keys) {
-		i.held.Store(&held{keys, newCache(cacheSize)})
+// included: those of a key that is gone are refused. An empty set and the keys
+// already known change nothing, and it says so.
+func (i *Issuer) SetKeys(keys KeySet) (changed bool) {
+	if len(keys.keys) == 0 || keys.same(i.held.Load().keys) {
+		return false
 	}
+	i.held.Store(&held{keys, newCache(cacheSize)})
+	return true
 }
 
 // Keys gives the keys in force: all of them verify, so all are published.

@@ -36,6 +36,7 @@ const (
 	MandatesManage     Scope = "mandates.manage"
 	ConsentsManage     Scope = "consents.manage"
 	WebhooksManage     Scope = "webhooks.manage"
+	TokensIntrospect   Scope = "tokens.introspect"
 )
 
 // NetworkID names a network: made by the server, opaque.
@@ -85,8 +86,8 @@ func (p Principal) Writes(org OrganisationID) bool {
 	return p.Role == RoleOrganisation && org != "" && p.Organisation == org
 }
 
-// AllowedScopes is the ceiling of what a client of this role may be given
-// (api.md 12).
+// AllowedScopes is what a client of this role is given unless told otherwise,
+// and with the scopes given by name the ceiling of it (api.md 12, MayHold).
 func AllowedScopes(r Role) []Scope {
 	switch r {
 	case RoleOrganisation:
@@ -107,4 +108,29 @@ func AllowedScopes(r Role) []Scope {
 		return []Scope{OrganisationsRead, OrganisationsWrite, ReferenceManage, ClientsManage, WebhooksManage}
 	}
 	return nil
+}
+
+// byName are scopes that no client gets without being named for them: they tell
+// about others.
+var byName = map[Role][]Scope{
+	RoleSteward:       {TokensIntrospect},
+	RoleAdministrator: {TokensIntrospect},
+}
+
+// MayHold tells whether a client of this role may be given the scope.
+func MayHold(r Role, s Scope) bool {
+	return slices.Contains(AllowedScopes(r), s) || slices.Contains(byName[r], s)
+}
+
+// Ceiling lists what MayHold allows.
+func Ceiling(r Role) []Scope { return slices.Concat(AllowedScopes(r), byName[r]) }
+
+// Scopes lists every scope that some client may hold, in alphabetical order.
+func Scopes() []Scope {
+	var all []Scope
+	for _, r := range []Role{RoleOrganisation, RoleNetwork, RoleBuyer, RoleSteward, RoleAdministrator} {
+		all = append(all, Ceiling(r)...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -29,9 +28,8 @@ func (clientRow) TableName() string { return "clients" }
 // that acts for an organisation needs that organisation to exist, and no client
 // gets a scope its role may not have.
 func (s *Store) CreateClient(ctx context.Context, c impact.Client) (impact.Client, error) {
-	allowed := impact.AllowedScopes(c.Role)
 	for _, scope := range c.Scopes {
-		if !slices.Contains(allowed, scope) {
+		if !impact.MayHold(c.Role, scope) {
 			return impact.Client{}, forbidden(string(scope))
 		}
 	}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func (s *server) publishedKeys() []string {
+	s.t.Helper()
+	var ids []string
+	for _, k := range (caller{base: s.base}).must(s.t, 200, "GET", "/oauth/jwks.json", "")["keys"].([]any) {
+		ids = append(ids, k.(map[string]any)["kid"].(string))
+	}
+	return ids
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+var keyID = regexp.MustCompile(`[A-Za-z0-9_-]{43}`)
+
+// Two replicas that share a key file change keys while they run; cursors given
+// before go on.
+func TestKeysAreReplacedWithoutRestart(t *testing.T) {
+	onBoth(t, func(t *testing.T, p testPlace) {
+		p.env = append(p.env, "RETOMBEES_SIGNING_KEY_FILE="+filepath.Join(p.dir, "keys.pem"))
+		a := p.serve(t)
+		b := p.serve(t, "--public-url", a.base)
+		var client struct {
+			ID     string `json:"client_id"`
+			Secret string `json:"client_secret"`
+		}
+		if err := json.Unmarshal([]byte(p.mustRun(t, "client", "create", "Instruction", "--role", "steward", "--json")), &client); err != nil {
+			t.Fatal(err)
+		}
+		old := a.publishedKeys()[0]
+		signed, _ := a.token(client.ID, client.Secret)
+		on := func(s *server, c caller) int {
+			status, _, err := caller{s.base, c.token}.do("GET", "/v1/me", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return status
+		}
+		next := keyID.FindString(p.mustRun(t, "keys", "add"))
+		for _, s := range []*server{a, b} {
+			eventually(t, "the next key is published", func() bool { return len(s.publishedKeys()) == 2 })
+		}
+		if list := p.mustRun(t, "keys", "list"); !regexp.MustCompile(old+`\s+-\s+signs`).MatchString(list) || !regexp.MustCompile(next+`\s.*\snext`).MatchString(list) {
+			t.Errorf("%s", list)
+		}
+		for _, refused := range [][]string{{"remove", old}, {"promote", next, "--in", "1s"}, {"add", "--in", "1s"}, {"remove", "nobody"}} {
+			if said, _, code := p.run(t, append([]string{"keys"}, refused...)...); code == 0 {
+				t.Errorf("%v: %s", refused, said)
+			}
+		}
+		if status := on(b, signed); status != http.StatusOK {
+			t.Errorf("a token of the other replica: %d", status)
+		}
+		page := (caller{base: a.base}).must(t, 200, "GET", "/v1/territories?limit=1", "")
+		cursor := strings.TrimPrefix(page["links"].(map[string]any)["next"].(string), a.base)
+		p.mustRun(t, "keys", "remove", old, "--leaked")
+		eventually(t, "the leaked key is gone", func() bool { return on(a, signed) == http.StatusUnauthorized && on(b, signed) == http.StatusUnauthorized })
+		fresh, _ := b.token(client.ID, client.Secret)
+		head, err := base64.RawURLEncoding.DecodeString(strings.Split(fresh.token, ".")[0])
+		if err != nil || !strings.Contains(string(head), next) {
+			t.Errorf("signed by another key: %s %v", head, err)
+		}
+		if status := on(a, fresh); status != http.StatusOK {
+			t.Errorf("a token of the new key: %d", status)
+		}
+		(caller{base: b.base}).must(t, 200, "GET", cursor, "")
+		a.stop()
+		b.stop()
+	})
+}
