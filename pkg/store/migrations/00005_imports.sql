@@ -2,7 +2,7 @@
 
 -- One bulk job and its report. tx, version and updated_at move with its state,
 -- not with its progress. A job is worked on by who holds its lease; options,
--- principal and report are JSON.
+-- principal, file and report are JSON.
 CREATE TABLE imports (
     id              TEXT     NOT NULL PRIMARY KEY,
     kind            TEXT     NOT NULL,
@@ -16,10 +16,7 @@ CREATE TABLE imports (
     report          TEXT     NOT NULL,
     idempotency_key TEXT     NOT NULL,
     fingerprint     TEXT     NOT NULL,
-    file_name       TEXT     NOT NULL,
-    media_type      TEXT     NOT NULL,
-    sha256          TEXT     NOT NULL,
-    size            BIGINT   NOT NULL,
+    file            TEXT     NOT NULL,
     rows_total      INTEGER  NOT NULL,
     rows_done       INTEGER  NOT NULL,
     chunks          INTEGER  NOT NULL,
