@@ -33,6 +33,10 @@ type Row struct {
 	Organisation *Organisation
 	Resolved
 	Faults, Warnings []Fault
+	// Merge keeps the details on record that the row leaves out.
+	Merge bool
+	// Delete removes the cells instead of stating them: see ResolveKey.
+	Delete bool
 }
 
 // rowCheck gathers what is found while one row is read.
@@ -95,6 +99,15 @@ func (c *Checker) Resolve(st *Statement, org *Organisation) (r Resolved, faults,
 		row.r.Cells = nil
 	}
 	return row.r, row.faults, row.warnings
+}
+
+// ResolveKey reads what a statement is about and leaves aside what it says:
+// its cells are those to delete.
+func (c *Checker) ResolveKey(st *Statement, org *Organisation) (r Resolved, faults, warnings []Fault) {
+	return c.Resolve(&Statement{
+		Organisation: st.Organisation, Indicator: st.Indicator, Territory: st.Territory, Period: st.Period,
+		Disaggregation: st.Disaggregation, Programme: st.Programme, Status: string(rune(NotApplicable)),
+	}, org)
 }
 
 // readUnknownValue says of a value what can be said without its indicator: that

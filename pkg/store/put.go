@@ -310,7 +310,9 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 			known[n] = append(known[n], o)
 		}
 	}
-	m.Checker.Reconcile(m.Rows, known)
+	if err := w.reconcile(ctx, m, known); err != nil {
+		return err
+	}
 	target, err := w.target(m)
 	if err != nil {
 		return err
@@ -334,6 +336,34 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 	if err := w.take(ctx, m, target); err != nil {
 		return errors.Join(err, errHalfDone)
 	}
+	return nil
+}
+
+// reconcile compares what is stated with what stays: cells that the same batch
+// deletes are no longer there.
+func (w *workspace) reconcile(ctx context.Context, m *member, known map[impact.Neighbour][]impact.Observation) error {
+	stated := m.Rows
+	if slices.ContainsFunc(m.Rows, func(r *impact.Row) bool { return r.Delete }) {
+		stated = nil
+		gone := map[impact.ObservationID]bool{}
+		for _, r := range m.Rows {
+			if !r.Delete {
+				stated = append(stated, r)
+				continue
+			}
+			for i := range r.Cells {
+				k, err := w.keyOf(ctx, &r.Cells[i])
+				if err != nil {
+					return err
+				}
+				gone[idOf(k)] = len(r.Faults) == 0
+			}
+		}
+		for n, list := range known {
+			known[n] = slices.DeleteFunc(list, func(o impact.Observation) bool { return gone[o.ID] })
+		}
+	}
+	m.Checker.Reconcile(stated, known)
 	return nil
 }
 
@@ -514,6 +544,18 @@ func (w *workspace) take(ctx context.Context, m *member, target *submissionState
 			result.Outcome = impact.Rejected
 			continue
 		}
+		if r.Delete {
+			removed, err := w.remove(ctx, m, r)
+			if err != nil {
+				return err
+			}
+			result.Outcome = impact.Unchanged
+			for _, c := range removed {
+				result.Outcome = impact.Removed
+				written[c.submission] = append(written[c.submission], c)
+			}
+			continue
+		}
 		outcomes := map[impact.Outcome]int{}
 		for j := range r.Cells {
 			c, outcome, err := w.state(ctx, m, r, &r.Cells[j], who, target)
@@ -545,6 +587,21 @@ func (w *workspace) take(ctx context.Context, m *member, target *submissionState
 		w.reviewAgain(u, cells, warned[u], m.Principal.Client)
 	}
 	return nil
+}
+
+// remove buries the cells of a row and gives those that lived.
+func (w *workspace) remove(ctx context.Context, m *member, r *impact.Row) ([]*cell, error) {
+	var lived []*cell
+	for i := range r.Cells {
+		k, err := w.keyOf(ctx, &r.Cells[i])
+		if err != nil {
+			return nil, err
+		}
+		if c := w.cells[k]; c != nil && c.live() {
+			lived = append(lived, c)
+		}
+	}
+	return lived, w.bury(ctx, m.Principal, lived)
 }
 
 // reviewAgain says what a write does to the review of a submission. One that
@@ -581,12 +638,19 @@ func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, o *impa
 			FR: "Les données de référence viennent de changer ; réessayez.", EN: "The reference data has just changed; try again.",
 		}}
 	}
+	c := w.cells[k]
+	if r.Merge && c != nil && c.live() {
+		merged := *o // the row stays as it was stated: this may run again
+		if err := keepDetails(&merged, c.now.details); err != nil {
+			return nil, "", err
+		}
+		o = &merged
+	}
 	details, err := detailsText(o)
 	if err != nil {
 		return nil, "", err
 	}
 	methodology := cmp.Or(o.MethodologyVersion, indicator.MethodologyVersion)
-	c := w.cells[k]
 	if c == nil {
 		c = &cell{now: factRow{factKey: k}}
 		w.cells[k] = c
@@ -790,6 +854,10 @@ func (w *workspace) answer(ctx context.Context, m *member) error {
 			if err != nil {
 				return err
 			}
+			if w.cells[k] == nil { // a deletion of what never was
+				parts[j] = missingPart(k)
+				continue
+			}
 			if parts[j], err = w.observation(ctx, w.cells[k]); err != nil {
 				return err
 			}
@@ -821,6 +889,31 @@ func (w *workspace) observation(ctx context.Context, c *cell) (impact.Observatio
 type factDetails struct {
 	impact.Details
 	Qualifiers map[string]string `json:"qualifiers,omitempty"`
+}
+
+// keepDetails fills what a statement leaves out with what is on record. The
+// quantity as it was sent belongs to its value and is not kept with another.
+func keepDetails(o *impact.Observation, text string) error {
+	if text == "" {
+		return nil
+	}
+	var held factDetails
+	if err := json.Unmarshal([]byte(text), &held); err != nil {
+		return fmt.Errorf("reading details: %w", err)
+	}
+	held.OriginalValue, held.OriginalUnit = "", ""
+	now, before := reflect.ValueOf(&o.Details).Elem(), reflect.ValueOf(&held.Details).Elem()
+	for i := range now.NumField() {
+		if now.Field(i).IsZero() {
+			now.Field(i).Set(before.Field(i))
+		}
+	}
+	if len(held.Qualifiers) > 0 {
+		merged := maps.Clone(held.Qualifiers)
+		maps.Copy(merged, o.Qualifiers)
+		o.Qualifiers = merged
+	}
+	return nil
 }
 
 // detailsText is the same text for the same details: "" when there is nothing.
