@@ -19,7 +19,7 @@ func (c *call) identify() error {
 	}
 	h := c.r.Header.Values("Authorization")
 	if len(h) == 0 {
-		if a.public() {
+		if a.public() || a.Open {
 			return nil
 		}
 		return c.missingToken()

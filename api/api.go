@@ -56,6 +56,7 @@ type Config struct {
 	// them; answers that may be asked again, who read what, and the order of
 	// writes.
 	Organisations  OrganisationStore
+	Consents       ConsentStore
 	Observations   ObservationStore
 	Submissions    SubmissionStore
 	Questionnaires QuestionnaireStore

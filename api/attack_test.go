@@ -36,6 +36,9 @@ const (
 	hidden    = "401 404 403 403 200 403 404"
 	hiddenTo  = "401 404 403 403 404 403 404" // what stewards do not see either
 	closed    = "401 404 403 403 403 403 404"
+	register  = "200 200 403 200 200 200 200" // those that consented, and one's own
+	agreed    = "401 200 403 200 200 403 200" // a buyer: those that consented
+	silent    = "401 404 403 403 403 403 403" // the organisation's own word
 	adminOnly = "401 403 403 403 403 %s 403"
 	figures   = "&indicator=insertion_hours&territory=metropole-200046977&period=2024&release=live"
 )
@@ -95,34 +98,43 @@ var attacks = map[string][]attempt{
 	"GET /.well-known/oauth-protected-resource/v1": {{path: "/.well-known/oauth-protected-resource/v1", want: open}},
 
 	"GET /v1/organisations": {
-		{path: "/v1/organisations", want: "401 200 403 403 200 200 200"},
-		{path: "/v1/organisations?siren=732829320", want: "401 200 403 403 200 200 200"},
-		{path: "/v1/organisations?q=Atelier&updated_since=2000-01-01T00:00:00Z", want: "401 200 403 403 200 200 200"},
-		{path: "/v1/organisations?external_id=canary-crm:canary-org", want: "401 200 403 403 200 200 200"},
+		{path: "/v1/organisations", want: register},
+		{path: "/v1/organisations?siren=732829320", want: register},
+		{path: "/v1/organisations?siret=73282932000074&match=siret_then_siren", want: register},
+		{path: "/v1/organisations?q=Atelier&structure_kind=ACI&ess=true&limit=1", want: register},
+		{path: "/v1/organisations?q=Atelier&updated_since=2000-01-01T00:00:00Z", want: register},
+		{path: "/v1/organisations?external_id=canary-crm:canary-org", want: register},
 	},
 	"POST /v1/organisations": {
 		{path: "/v1/organisations", body: object{"name": "X", "siren": "732829320", "organisation_class": "association", "structure_kind": "XX"}, want: "401 422 403 403 403 422 422"},
 		{path: "/v1/organisations", body: object{"name": "X", "siret": "73282932000074", "organisation_class": "association", "structure_kind": "ACI"}, want: "401 403 403 403 403 409 403"},
 	},
 	"GET /v1/organisations/:id": {
-		{path: "/v1/organisations/{atelier}", want: "401 404 403 403 200 200 404"},
-		{path: "/v1/organisations/{atelier}", h: held, want: "401 404 403 403 304 304 404"},
-		{path: "/v1/organisations/siren:732829320", want: "401 404 403 403 200 200 404"},
-		{path: "/v1/organisations/siret%3A73282932000074", want: "401 404 403 403 200 200 404"},
-		{path: "/v1/organisations/ext:canary-crm:canary-org", want: "401 404 403 403 200 200 404"},
+		{path: "/v1/organisations/{atelier}", want: "404 404 403 403 200 200 404"},
+		{path: "/v1/organisations/{atelier}", h: held, want: "404 404 403 403 304 304 404"},
+		{path: "/v1/organisations/siren:732829320", want: "404 404 403 403 200 200 404"},
+		{path: "/v1/organisations/siret%3A73282932000074", want: "404 404 403 403 200 200 404"},
+		{path: "/v1/organisations/ext:canary-crm:canary-org", want: "404 404 403 403 200 200 404"},
 	},
 	"PATCH /v1/organisations/:id": {
 		{path: "/v1/organisations/{atelier}", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412 404"},
 		{path: "/v1/organisations/siren:732829320", body: object{"name": "Mine"}, h: stale, want: "401 404 403 403 403 412 404"},
 	},
 
+	"GET /v1/organisations/:id/consents": {
+		{path: "/v1/organisations/{atelier}/consents", want: silent},
+		{path: "/v1/organisations/siren:732829320/consents", want: silent},
+	},
+	"PUT /v1/organisations/:id/consents/:kind":    {{path: "/v1/organisations/{atelier}/consents/listed", want: silent}},
+	"DELETE /v1/organisations/:id/consents/:kind": {{path: "/v1/organisations/{atelier}/consents/listed", want: silent}},
+
 	"GET /v1/observations": {
-		{path: "/v1/observations", want: ownOnly},
-		{path: "/v1/observations?include_deleted=true&updated_since=2000-01-01T00:00:00Z", want: ownOnly},
-		{path: "/v1/observations?organisation={atelier}", want: "401 422 403 403 200 403 422"},
-		{path: "/v1/observations?organisation=siren:732829320", want: "401 422 403 403 200 403 422"},
-		{path: "/v1/observations?submission={submission}", want: ownOnly},
-		{path: "/v1/observations?limit=1&cursor={cursor}", want: ownOnly},
+		{path: "/v1/observations", want: agreed},
+		{path: "/v1/observations?include_deleted=true&updated_since=2000-01-01T00:00:00Z", want: agreed},
+		{path: "/v1/observations?organisation={atelier}", want: "401 422 403 422 200 403 422"},
+		{path: "/v1/observations?organisation=siren:732829320", want: "401 422 403 422 200 403 422"},
+		{path: "/v1/observations?submission={submission}", want: agreed},
+		{path: "/v1/observations?limit=1&cursor={cursor}", want: agreed},
 	},
 	"POST /v1/observations": {
 		{path: "/v1/observations", body: of("{atelier}"), want: "401 422 403 403 403 403 422"},

@@ -21,4 +21,5 @@ func (w *world) connect(t testing.TB) {
 	c.Figures, c.Follower, c.ObservationIDs = cube, follower, w.store
 	c.Organisations, c.Observations, c.Submissions, c.Questionnaires = w.store, w.store, w.store, w.store
 	c.Idempotency, c.AccessLog, c.Commits = w.store, w.store, w.store
+	c.Consents = w.store
 }

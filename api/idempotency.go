@@ -32,10 +32,10 @@ type AccessLogger interface {
 	LogAccess(ctx context.Context, lines ...impact.Access) error
 }
 
-// witness logs that a steward reads observations, or the register, of some
-// organisations. It comes before the answer: nothing is read unlogged.
+// witness logs that a steward or a buyer reads observations, or the register,
+// of some organisations. It comes before the answer: nothing is read unlogged.
 func (s *server) witness(c *call, resource string, of ...impact.OrganisationID) error {
-	if c.principal.Role != impact.RoleSteward {
+	if r := c.principal.Role; r != impact.RoleSteward && r != impact.RoleBuyer {
 		return nil
 	}
 	slices.Sort(of)

@@ -246,8 +246,8 @@ type ObservationAnswer struct {
 } // @name ObservationAnswerOneOf
 
 var becauseObservations = impact.Text{
-	FR: "Les observations ne sont lues que par l'organisation qui les déclare et par les instructeurs ; chacun lira les chiffres publiés : GET /v1/aggregates.",
-	EN: "Observations are read only by the organisation that states them and by stewards; everyone will read the published figures: GET /v1/aggregates.",
+	FR: "Les observations ne sont lues que par l'organisation qui les déclare, par les réseaux qu'elle mandate, par les instructeurs, et par les acheteurs si elle y consent ; chacun lira les chiffres publiés : GET /v1/aggregates.",
+	EN: "Observations are read only by the organisation that states them, by networks it mandates, by stewards, and by buyers if it agrees; everyone will read the published figures: GET /v1/aggregates.",
 }
 
 // putObservations states one observation or a batch.
@@ -555,9 +555,6 @@ func appendJSON(b []byte, v any) []byte {
 //	@Security		BearerAuth
 //	@Router			/v1/observations [get]
 func (s *server) listObservations(c *call) error {
-	if c.principal.Role == impact.RoleBuyer {
-		return needConsent()
-	}
 	f, warnings, err := s.observationFilter(c)
 	if err != nil {
 		return err
@@ -615,7 +612,11 @@ func (s *server) organisationParameter(c *call) (impact.OrganisationID, error) {
 	if ref == "" {
 		return "", nil
 	}
-	found, _, err := s.find(c, ref)
+	look := s.find
+	if c.principal.Role == impact.RoleBuyer {
+		look = s.findShown
+	}
+	found, _, err := look(c, ref)
 	if e, ok := errors.AsType[*impact.Error](err); ok && e.Kind == impact.Invalid {
 		for i := range e.Faults {
 			c.query.refuse("organisation", &e.Faults[i])

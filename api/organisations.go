@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -19,6 +21,7 @@ type OrganisationStore interface {
 	FindOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
 	UpdateOrganisation(ctx context.Context, p impact.Principal, id impact.OrganisationID, version int, change func(*impact.Organisation) error) (impact.Organisation, error)
 	Organisations(ctx context.Context, p impact.Principal, f impact.OrganisationFilter, page impact.Page) ([]impact.Organisation, []string, error)
+	ConsentingOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
 }
 
 // OrganisationInput is what a person states about an organisation.
@@ -94,14 +97,18 @@ type Site struct {
 	To        string `json:"to,omitempty" format:"date"`
 }
 
-// Organisation is who acts.
+// Organisation is who acts. Read without a right on it, by its consent, the
+// members external_ids, group, questionnaires, version, created_at and
+// updated_at are null: view says so.
 type Organisation struct {
-	ID             string            `json:"id"`
+	ID string `json:"id"`
+	// full: every member; public: what the organisation lets everyone read.
+	View           string            `json:"view" enums:"full,public"`
 	Name           string            `json:"name" example:"Les Ateliers du Rhône"`
 	SIRET          *string           `json:"siret" extensions:"x-nullable"`
 	SIREN          *string           `json:"siren" extensions:"x-nullable"`
 	RNA            *string           `json:"rna" extensions:"x-nullable"`
-	ExternalIDs    []ExternalID      `json:"external_ids"`
+	ExternalIDs    []ExternalID      `json:"external_ids" extensions:"x-nullable"`
 	Class          *string           `json:"organisation_class" extensions:"x-nullable" example:"association"`
 	StructureKind  *string           `json:"structure_kind" extensions:"x-nullable" example:"ACI"`
 	LegalCategory  *string           `json:"legal_category" extensions:"x-nullable"`
@@ -112,22 +119,25 @@ type Organisation struct {
 	ESSBasis       *string           `json:"ess_basis" extensions:"x-nullable"`
 	Group          *string           `json:"group" extensions:"x-nullable"`
 	Sites          []Site            `json:"sites"`
-	Questionnaires []string          `json:"questionnaires"`
+	Questionnaires []string          `json:"questionnaires" extensions:"x-nullable"`
 	Successor      *string           `json:"successor" extensions:"x-nullable"`
 	OpenedOn       *string           `json:"opened_on" format:"date" extensions:"x-nullable"`
 	ClosedOn       *string           `json:"closed_on" format:"date" extensions:"x-nullable"`
-	Version        int               `json:"version" example:"1"`
-	CreatedAt      string            `json:"created_at" format:"date-time"`
-	UpdatedAt      string            `json:"updated_at" format:"date-time"`
+	Version        *int              `json:"version" extensions:"x-nullable" example:"1"`
+	CreatedAt      *string           `json:"created_at" format:"date-time" extensions:"x-nullable"`
+	UpdatedAt      *string           `json:"updated_at" format:"date-time" extensions:"x-nullable"`
 	Links          OrganisationLinks `json:"links"`
 	Meta           Warned            `json:"meta"`
 }
 
-// OrganisationLinks leads to what belongs to an organisation.
+// OrganisationLinks leads to what belongs to an organisation: the last two for
+// itself only.
 type OrganisationLinks struct {
-	Self         string `json:"self"`
-	Observations string `json:"observations"`
-	Submissions  string `json:"submissions"`
+	Self         string  `json:"self"`
+	Observations *string `json:"observations" extensions:"x-nullable"`
+	Submissions  *string `json:"submissions" extensions:"x-nullable"`
+	Consents     *string `json:"consents" extensions:"x-nullable"`
+	AccessLog    *string `json:"access_log" extensions:"x-nullable"`
 }
 
 // OrganisationPage is a page of the register.
@@ -144,18 +154,16 @@ type OrganisationPageMeta struct {
 	MatchedBy *string `json:"matched_by" extensions:"x-nullable" example:"siret"`
 }
 
-var becauseRegister = impact.Text{
-	FR: "Le registre se lit avec un jeton : une organisation s'y voit elle-même, un instructeur les voit toutes. Sa lecture publique, limitée aux organisations qui y consentent, viendra avec les consentements.",
-	EN: "The register is read with a token: an organisation sees itself, a steward sees all of them. Public reading, of organisations that agreed to it, will come with consents.",
-}
-
-// needConsent is the answer to a buyer, whatever it asks: nothing tells whether
-// an organisation exists.
+// needConsent is the answer to a buyer about an organisation it may not read:
+// nothing tells whether that organisation exists.
 func needConsent() error {
 	return &impact.Error{
 		Kind: impact.Forbidden, Code: "consent_required",
-		Detail: impact.Text{FR: "Un acheteur ne voit que les organisations qui y ont consenti ; aucune ne l'a encore pu.", EN: "A buyer sees only organisations that agreed to it; none could so far."},
-		Hint:   impact.Text{FR: "Lisez les chiffres publiés : GET /v1/aggregates.", EN: "Read the published figures: GET /v1/aggregates."},
+		Detail: impact.Text{FR: "Un acheteur ne voit que les organisations qui y consentent.", EN: "A buyer sees only organisations that agree to it."},
+		Hint: impact.Text{
+			FR: "GET /v1/organisations liste celles qui y consentent ; les autres le décident à PUT /v1/organisations/{id}/consents/visible_to_buyer.",
+			EN: "GET /v1/organisations lists those that agree; the others decide at PUT /v1/organisations/{id}/consents/visible_to_buyer.",
+		},
 	}
 }
 
@@ -202,6 +210,7 @@ func (s *server) createOrganisation(c *call) error {
 // getOrganisation reads one organisation.
 //
 //	@Summary		Read an organisation
+//	@Description	Without an account: the public members of an organisation that consented to be listed. With one, all members of organisations the caller has a right on; a buyer also reads the public members of those that are visible to buyers.
 //	@Tags			organisations
 //	@ID				getOrganisation
 //	@Produce		json
@@ -214,17 +223,32 @@ func (s *server) createOrganisation(c *call) error {
 //	@Security		BearerAuth
 //	@Router			/v1/organisations/{id} [get]
 func (s *server) getOrganisation(c *call) error {
-	o, warnings, err := s.named(c, c.param("id"))
+	found, warnings, err := s.findShown(c, c.param("id"))
+	if err != nil {
+		return err
+	}
+	o, err := s.only(c, c.param("id"), found)
 	if err != nil {
 		return err
 	}
 	if err := s.witness(c, string(o.ID), o.ID); err != nil {
 		return err
 	}
-	if c.fresh(versionTag(o.Version)) {
+	v := s.organisation(c, o, warnings)
+	tag := versionTag(o.Version)
+	if o.Public {
+		// Versions count changes that are not public.
+		shown, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(shown)
+		tag = c.weakTag("public-" + hex(sum[:8]))
+	}
+	if c.fresh(tag) {
 		return nil
 	}
-	return c.answer(http.StatusOK, s.organisation(c, o, warnings))
+	return c.answer(http.StatusOK, v)
 }
 
 // updateOrganisation changes an organisation.
@@ -309,7 +333,7 @@ func notForItself(o, next *impact.Organisation) []impact.Fault {
 // listOrganisations lists organisations.
 //
 //	@Summary		List organisations
-//	@Description	Identifiers are not unique: siret, siren, rna and external_id each give a list. match=siret_then_siren falls back to the legal unit and meta.matched_by says so.
+//	@Description	Without an account: organisations that consented to be listed, by their public members; a buyer also sees those that are visible to buyers. updated_since and external_id look among the organisations the caller has a right on. Identifiers are not unique: siret, siren, rna and external_id each give a list. match=siret_then_siren falls back to the legal unit and meta.matched_by says so.
 //	@Tags			organisations
 //	@ID				listOrganisations
 //	@Produce		json
@@ -331,9 +355,6 @@ func notForItself(o, next *impact.Organisation) []impact.Fault {
 //	@Security		BearerAuth
 //	@Router			/v1/organisations [get]
 func (s *server) listOrganisations(c *call) error {
-	if c.principal.Role == impact.RoleBuyer {
-		return needConsent()
-	}
 	f, warnings := s.organisationFilter(c)
 	thenSIREN := c.query.enum("match", "siret", "siret", "siret_then_siren") == "siret_then_siren"
 	if thenSIREN && !c.query.has("siret") {
@@ -475,20 +496,37 @@ func since(q *query) time.Time {
 // named finds the one organisation a path names: its id, or siret:…, siren:…,
 // rna:…, ext:…
 func (s *server) named(c *call, ref string) (*impact.Organisation, []impact.Fault, error) {
-	if c.principal.Role == impact.RoleBuyer {
-		return nil, nil, needConsent()
-	}
 	found, warnings, err := s.find(c, ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	switch len(found) {
-	case 0:
-		return nil, nil, impact.NotFoundError()
-	case 1:
-		return &found[0], warnings, nil
+	o, err := s.only(c, ref, found)
+	return o, warnings, err
+}
+
+// only is the one organisation that was found.
+func (s *server) only(c *call, ref string, found []impact.Organisation) (*impact.Organisation, error) {
+	switch {
+	case len(found) == 1:
+		return &found[0], nil
+	case len(found) > 1:
+		return nil, impact.Refuse(impact.AmbiguousOrganisation(ref, found))
+	case c.principal.Role == impact.RoleBuyer:
+		return nil, needConsent()
 	}
-	return nil, nil, impact.Refuse(impact.AmbiguousOrganisation(ref, found))
+	return nil, impact.NotFoundError()
+}
+
+// findShown gives the organisations a reference may mean for a reader: those
+// it has a right on, else those that consented to be read.
+func (s *server) findShown(c *call, ref string) ([]impact.Organisation, []impact.Fault, error) {
+	found, warnings, err := s.find(c, ref)
+	if err != nil || len(found) > 0 {
+		return found, warnings, err
+	}
+	ref, _, _ = impact.NormaliseReference(ref) // whose faults find has told
+	found, err = s.Organisations.ConsentingOrganisations(c.r.Context(), c.principal, ref)
+	return found, warnings, err
 }
 
 // find gives the organisations a reference may mean; identifiers are
@@ -598,24 +636,30 @@ func truth(s string) *bool {
 }
 
 func (s *server) organisation(c *call, o *impact.Organisation, warnings []impact.Fault) Organisation {
-	external := make([]ExternalID, 0, len(o.ExternalIDs))
-	for _, x := range o.ExternalIDs {
-		external = append(external, ExternalID{x.Source, x.ID})
-	}
-	asked := o.Questionnaires
-	if asked == nil {
-		asked = []string{}
-	}
 	id := string(o.ID)
-	return Organisation{
-		ID: id, Name: o.Name, SIRET: optional(o.SIRET), SIREN: optional(o.SIREN), RNA: optional(o.RNA), ExternalIDs: external,
+	self := "/v1/organisations/" + id
+	out := Organisation{
+		ID: id, View: "public", Name: o.Name, SIRET: optional(o.SIRET), SIREN: optional(o.SIREN), RNA: optional(o.RNA),
 		Class: optional(o.Class), StructureKind: optional(o.StructureKind), LegalCategory: optional(o.LegalCategory), NAF: optional(o.NAF),
 		SizeClass: optional(o.SizeClass), StaffBand: optional(o.StaffBand), ESS: truth(o.ESS), ESSBasis: optional(o.ESSBasis), Group: optional(o.GroupID),
-		Sites: sites(o.Sites), Questionnaires: asked, Successor: optional(o.Successor), OpenedOn: day(o.OpenedOn), ClosedOn: day(o.ClosedOn),
-		Version: o.Version, CreatedAt: instant(o.CreatedAt), UpdatedAt: instant(o.UpdatedAt),
-		Links: OrganisationLinks{Self: c.address("/v1/organisations/"+id, ""), Observations: c.address("/v1/observations", "organisation="+id), Submissions: c.address("/v1/submissions", "organisation="+id)},
-		Meta:  Warned{Warnings: c.entries(warnings)},
+		Sites: sites(o.Sites), Successor: optional(o.Successor), OpenedOn: day(o.OpenedOn), ClosedOn: day(o.ClosedOn),
+		Links: OrganisationLinks{Self: c.address(self, "")}, Meta: Warned{Warnings: c.entries(warnings)},
 	}
+	if o.Public {
+		return out
+	}
+	out.View, out.ExternalIDs, out.Questionnaires = "full", make([]ExternalID, 0, len(o.ExternalIDs)), slices.Concat([]string{}, o.Questionnaires)
+	for _, x := range o.ExternalIDs {
+		out.ExternalIDs = append(out.ExternalIDs, ExternalID{x.Source, x.ID})
+	}
+	created, updated := instant(o.CreatedAt), instant(o.UpdatedAt)
+	out.Version, out.CreatedAt, out.UpdatedAt = &o.Version, &created, &updated
+	link := func(path, query string) *string { a := c.address(path, query); return &a }
+	out.Links.Observations, out.Links.Submissions = link("/v1/observations", "organisation="+id), link("/v1/submissions", "organisation="+id)
+	if c.principal.Writes(o.ID) {
+		out.Links.Consents, out.Links.AccessLog = link(self+"/consents", ""), link(self+"/access-log", "")
+	}
+	return out
 }
 
 // unique keeps the first of the faults that say the same of the same place.

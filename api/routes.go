@@ -14,6 +14,8 @@ type Access struct {
 	// neither, the route is public.
 	Scopes []impact.Scope
 	Token  bool
+	// Open: anonymous callers come in too, and see what is public.
+	Open bool
 	// Because is said to anonymous callers in place of the ordinary sentence.
 	Because impact.Text
 }
@@ -24,6 +26,8 @@ var (
 )
 
 func scope(s ...impact.Scope) Access { return Access{Scopes: s} }
+
+func (a Access) open() Access { a.Open = true; return a }
 
 func (a Access) because(t impact.Text) Access { a.Because = t; return a }
 
@@ -110,10 +114,13 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference, Counting: Reference},
 
 		// Organisations, observations, submissions, questionnaires
-		{Method: "GET", Path: "/v1/organisations", handle: (*server).listOrganisations, Access: scope(impact.OrganisationsRead).because(becauseRegister), Params: "siret siren rna external_id match territory ess structure_kind organisation_class q updated_since", Paged: true},
+		{Method: "GET", Path: "/v1/organisations", handle: (*server).listOrganisations, Access: scope(impact.OrganisationsRead).open(), Params: "siret siren rna external_id match territory ess structure_kind organisation_class q updated_since", Paged: true},
 		{Method: "POST", Path: "/v1/organisations", handle: (*server).createOrganisation, Access: scope(impact.OrganisationsWrite)},
-		{Method: "GET", Path: "/v1/organisations/:id", handle: (*server).getOrganisation, Access: scope(impact.OrganisationsRead).because(becauseRegister)},
+		{Method: "GET", Path: "/v1/organisations/:id", handle: (*server).getOrganisation, Access: scope(impact.OrganisationsRead).open()},
 		{Method: "PATCH", Path: "/v1/organisations/:id", handle: (*server).updateOrganisation, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/organisations/:id/consents", handle: (*server).listConsents, Access: scope(impact.ConsentsManage)},
+		{Method: "PUT", Path: "/v1/organisations/:id/consents/:kind", handle: (*server).giveConsent, Access: scope(impact.ConsentsManage)},
+		{Method: "DELETE", Path: "/v1/organisations/:id/consents/:kind", handle: (*server).withdrawConsent, Access: scope(impact.ConsentsManage)},
 		{Method: "GET", Path: "/v1/observations", handle: (*server).listObservations, Access: scope(impact.ObservationsRead).because(becauseObservations), Params: "organisation indicator territory period submission state updated_since include_deleted", Paged: true},
 		{Method: "POST", Path: "/v1/observations", handle: (*server).putObservations, Access: scope(impact.ObservationsWrite), MaxBody: BatchBody},
 		{Method: "GET", Path: "/v1/observations/:id", handle: (*server).getObservation, Access: scope(impact.ObservationsRead).because(becauseObservations)},

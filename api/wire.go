@@ -34,3 +34,12 @@ func day(d impact.Date) *string {
 
 // instant writes a moment in UTC with milliseconds.
 func instant(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// moment is instant, null for never.
+func moment(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	s := instant(t)
+	return &s
+}

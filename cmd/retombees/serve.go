@@ -138,7 +138,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		Catalogue: catalogue, Geometries: s,
 		Verifier: issuer, Issuer: issuer, Keys: issuer, Clients: s,
 		Figures: cube, Follower: follower, ObservationIDs: s,
-		Organisations: s, Observations: s, Submissions: s, Questionnaires: s,
+		Organisations: s, Consents: s, Observations: s, Submissions: s, Questionnaires: s,
 		Idempotency: s, AccessLog: s, Commits: s,
 		Rates: c.rates(), TrustedProxies: c.TrustedProxies,
 		Ready: func(ctx context.Context) error {

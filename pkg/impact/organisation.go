@@ -49,6 +49,8 @@ type Organisation struct {
 	Version        int
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	// Public: only what everyone may read is filled (PublicForm).
+	Public bool
 }
 
 // ExternalID is the id of an organisation in somebody's system.

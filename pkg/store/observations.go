@@ -130,8 +130,8 @@ func (q *statement) anyOf(d dialect, column string, values []int64) {
 
 // visible begins a query on the facts a principal may see, in the columns of
 // scan. An organisation sees its own. A steward sees what has been handed in:
-// of a draft correction it sees the approved version only. Nobody else sees
-// any. now gives the SQL of a column in the version that is seen.
+// of a draft correction it sees the approved version only. A buyer sees what is
+// approved, of organisations that agreed to it. Nobody else sees any. now gives the SQL of a column in the version that is seen.
 func (s *Store) visible(q *statement, p impact.Principal) (now func(column string) string) {
 	now = func(column string) string { return "f." + column }
 	if p.Role == impact.RoleSteward {
@@ -158,6 +158,9 @@ func (s *Store) visible(q *statement, p impact.Principal) (now func(column strin
 			AND a.organisation = f.organisation AND a.indicator = f.indicator AND a.territory = f.territory AND a.period_start = f.period_start
 			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version
 			WHERE (submissions.state IN ('submitted', 'approved') OR f.approved_version > 0)`)
+	case impact.RoleBuyer:
+		q.add(` WHERE f.version = f.approved_version AND f.deleted = 0 AND EXISTS (
+			SELECT 1 FROM consents WHERE consents.organisation = f.organisation AND consents.kind = ? AND consents.given = 1)`, string(impact.VisibleToBuyer))
 	default:
 		q.add(` WHERE 1 = 0`)
 	}

@@ -216,10 +216,16 @@ func (s *Store) FindOrganisations(ctx context.Context, p impact.Principal, ref s
 	return found, nil
 }
 
-// Organisations lists those the caller may see, in the order of ids, or of
-// (UpdatedAt, ID) with UpdatedSince. next is nil on the last page.
+// Organisations lists those the caller may see, and in public form those that
+// consented to it, in the order of ids. With UpdatedSince, or by an external id,
+// it lists those the caller may see only, then in the order (UpdatedAt, ID):
+// neither is public. next is nil on the last page.
 func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.OrganisationFilter, page impact.Page) (list []impact.Organisation, next []string, err error) {
-	db := s.orm(ctx).Scopes(ownOrganisation(p))
+	sight := shownOrganisation(p)
+	if !f.UpdatedSince.IsZero() || f.ExternalID != nil {
+		sight = ownOrganisation(p)
+	}
+	db := s.orm(ctx).Scopes(sight)
 	equal := func(column, value string) {
 		if value != "" {
 			db = db.Where(column+" = ?", value)
@@ -245,6 +251,9 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 		return nil, nil, err
 	}
 	list, err = s.organisations(db)
+	if err == nil {
+		err = s.asShown(ctx, p, list)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing organisations: %w", err)
 	}

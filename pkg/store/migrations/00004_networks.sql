@@ -95,6 +95,37 @@ CREATE TABLE mandate_uses (
 );
 CREATE INDEX mandate_uses_mandate ON mandate_uses (mandate, id);
 
+-- Where an organisation stands on a purpose; given is what is in force.
+CREATE TABLE consents (
+    organisation INTEGER  NOT NULL REFERENCES organisations (key),
+    kind         TEXT     NOT NULL,
+    given        SMALLINT NOT NULL,
+    wording      TEXT     NOT NULL,
+    given_at     BIGINT   NOT NULL,
+    withdrawn_at BIGINT   NOT NULL,
+    acted_by     TEXT     NOT NULL,
+    version      INTEGER  NOT NULL,
+    updated_at   BIGINT   NOT NULL,
+    tx           BIGINT   NOT NULL,
+    PRIMARY KEY (organisation, kind)
+);
+CREATE INDEX consents_given ON consents (kind, organisation) WHERE given = 1;
+CREATE INDEX consents_tx ON consents (tx);
+
+-- Every time it said yes or no. Append only.
+CREATE TABLE consent_versions (
+    organisation INTEGER  NOT NULL REFERENCES organisations (key),
+    kind         TEXT     NOT NULL,
+    version      INTEGER  NOT NULL,
+    given        SMALLINT NOT NULL,
+    wording      TEXT     NOT NULL,
+    at           BIGINT   NOT NULL,
+    acted_by     TEXT     NOT NULL,
+    tx           BIGINT   NOT NULL,
+    PRIMARY KEY (organisation, kind, version)
+);
+CREATE INDEX consent_versions_tx ON consent_versions (tx);
+
 -- Who changed which right, of whom. Parties that the line concerns read it.
 CREATE TABLE audit_log (
     id           BIGINT NOT NULL PRIMARY KEY,
