@@ -38,7 +38,7 @@ func holds(scopes []impact.Scope, p []impact.Scope) bool {
 // have its scope, and to nobody else; a guessed id opens nothing.
 func TestEveryRouteOpensToItsCallersOnly(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
-		roles := map[string]impact.Role{"anonymous": impact.Anonymous, "organisation": impact.RoleOrganisation, "other organisation": impact.RoleOrganisation, "buyer": impact.RoleBuyer, "steward": impact.RoleSteward, "administrator": impact.RoleAdministrator}
+		roles := map[string]impact.Role{"anonymous": impact.Anonymous, "organisation": impact.RoleOrganisation, "other organisation": impact.RoleOrganisation, "buyer": impact.RoleBuyer, "steward": impact.RoleSteward, "administrator": impact.RoleAdministrator, "network": impact.RoleNetwork}
 		for _, r := range api.Routes() {
 			if r.OAuth {
 				continue
