@@ -193,6 +193,8 @@ func codeOfKind(k impact.Kind) string {
 		return "body_too_large"
 	case impact.Locked:
 		return "period_locked"
+	case impact.Gone:
+		return "gone"
 	case impact.Busy:
 		return "unavailable"
 	}

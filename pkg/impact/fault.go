@@ -49,6 +49,7 @@ const (
 	Unconditional               // 428: If-Match missing
 	TooLarge                    // 413
 	Locked                      // 423
+	Gone                        // 410: no longer kept
 	Busy                        // 503: try again
 )
 

@@ -580,7 +580,11 @@ func (d *sqliteDialect) facts(pairs []pair, columns string) (string, []any) {
 		SELECT ` + columns + ` FROM p CROSS JOIN observations AS f ON f.organisation = p.organisation AND f.indicator = p.indicator`, nil
 }
 
+// probe: SQLite keeps the two sides of a CROSS JOIN in the order written.
 func (d *sqliteDialect) probe(how, table, alias, condition string) string {
+	if strings.TrimSpace(how) == "JOIN" {
+		how = " CROSS JOIN"
+	}
 	return how + ` ` + table + ` AS ` + alias + ` ON ` + condition
 }
 

@@ -15,6 +15,7 @@ import (
 // fact is a row of observations with what belongs to it elsewhere.
 type fact struct {
 	factRow
+	place          int64 // in the order of what it was read from
 	organisationID impact.OrganisationID
 	submissionID   impact.SubmissionID
 	state          impact.SubmissionState // of the submission
@@ -128,11 +129,19 @@ func (q *statement) anyOf(d dialect, column string, values []int64) {
 	q.args = append(q.args, args...)
 }
 
+// factSource is where a query on facts starts: the observations as f, reached
+// from what orders them, and place, the number that says where a row stands in
+// that order.
+type factSource struct{ from, place string }
+
+var allFacts = factSource{"observations AS f", "0"}
+
 // visible begins a query on the facts a principal may see, in the columns of
 // scan. An organisation sees its own. A steward sees what has been handed in:
 // of a draft correction it sees the approved version only. A buyer sees what is
-// approved, of organisations that agreed to it. Nobody else sees any. now gives the SQL of a column in the version that is seen.
-func (s *Store) visible(q *statement, p impact.Principal) (now func(column string) string) {
+// approved, of organisations that agreed to it. Nobody else sees any. now gives the SQL of
+// a column in the version that is seen.
+func (s *Store) visible(q *statement, p impact.Principal, from factSource) (now func(column string) string) {
 	now = func(column string) string { return "f." + column }
 	if p.Role == impact.RoleSteward {
 		now = func(column string) string {
@@ -148,8 +157,8 @@ func (s *Store) visible(q *statement, p impact.Principal) (now func(column strin
 			columns = append(columns, now(c))
 		}
 	}
-	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state
-		FROM observations AS f JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission`)
+	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state, ` + from.place + `
+		FROM ` + from.from + ` JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission`)
 	switch p.Role {
 	case impact.RoleOrganisation:
 		q.add(` WHERE organisations.id = ?`, string(p.Organisation))
@@ -177,7 +186,7 @@ func (s *Store) facts(ctx context.Context, q *statement) ([]fact, error) {
 	for rows.Next() {
 		var f fact
 		err := rows.Scan(&f.value, &f.tx, &f.organisation, &f.territory, &f.start, &f.end, &f.cut, &f.submission, &f.profile, &f.actor, &f.version, &f.approved,
-			&f.indicator, &f.status, &f.deleted, &f.details, &f.organisationID, &f.submissionID, &f.state)
+			&f.indicator, &f.status, &f.deleted, &f.details, &f.organisationID, &f.submissionID, &f.state, &f.place)
 		if err != nil {
 			return nil, err
 		}
@@ -230,7 +239,7 @@ func (s *Store) Observation(ctx context.Context, p impact.Principal, id impact.O
 	live := false
 	for i, k := range keys {
 		var q statement
-		now := s.visible(&q, p)
+		now := s.visible(&q, p, allFacts)
 		q.add(sameKey, k.args()...)
 		q.add(` AND ` + now("deleted") + ` = 0`)
 		found, err := s.facts(ctx, &q)
@@ -284,7 +293,7 @@ func (s *Store) Observations(ctx context.Context, p impact.Principal, f impact.O
 		return nil, nil, err
 	}
 	var q statement
-	now := s.visible(&q, p)
+	now := s.visible(&q, p, allFacts)
 	if f.Organisation != "" {
 		q.add(` AND organisations.id = ?`, string(f.Organisation))
 	}
@@ -407,7 +416,7 @@ func (s *Store) History(ctx context.Context, p impact.Principal, id impact.Obser
 func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]impact.Observation, error) {
 	var q statement
 	q.add(`SELECT v.value, v.tx, v.organisation, v.territory, v.period_start, v.period_end, v.cut, v.submission, v.profile, v.actor, v.version, f.approved_version,
-			v.indicator, v.obs_status, v.deleted, v.details, organisations.id, own.id, submissions.state
+			v.indicator, v.obs_status, v.deleted, v.details, organisations.id, own.id, submissions.state, 0
 		FROM observations AS f JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission
 		JOIN observation_versions AS v ON v.organisation = f.organisation AND v.indicator = f.indicator AND v.territory = f.territory
 			AND v.period_start = f.period_start AND v.period_end = f.period_end AND v.cut = f.cut

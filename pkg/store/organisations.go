@@ -428,6 +428,10 @@ func (s *Store) organisations(query *gorm.DB) ([]impact.Organisation, error) {
 	if err := query.Find(&rows).Error; err != nil {
 		return nil, err
 	}
+	return organisationsOf(rows)
+}
+
+func organisationsOf(rows []organisationRow) ([]impact.Organisation, error) {
 	list := make([]impact.Organisation, len(rows))
 	for i, r := range rows {
 		o := &list[i]

@@ -235,13 +235,13 @@ func (w *workspace) readOrganisations(keys []int32) step {
 
 func (w *workspace) readSubmissions(keys []int32) step {
 	condition, args := w.s.dialect.anyOf("organisation", 1, wide(keys))
-	query := `SELECT key, organisation, period_start, period_end, observations, warned, version, created_at, updated_at, tx,
+	query := `SELECT key, organisation, period_start, period_end, observations, warned, version, created_at, updated_at, tx, written,
 			id, questionnaire, source, state, review, reason, acted_by, mandate
 		FROM submissions WHERE ` + condition + ` AND deleted = 0 ORDER BY key`
-	return step{query, args, 10, 8, func(n []int64, _ []bool, text []string) error {
+	return step{query, args, 11, 8, func(n []int64, _ []bool, text []string) error {
 		u := &submissionState{submissionRow: submissionRow{
 			Key: int32(n[0]), Organisation: int32(n[1]), PeriodStart: impact.Date(n[2]), PeriodEnd: impact.Date(n[3]), Observations: int32(n[4]),
-			Warned: int16(n[5]), Version: int32(n[6]), CreatedAt: n[7], UpdatedAt: n[8], Tx: n[9],
+			Warned: int16(n[5]), Version: int32(n[6]), CreatedAt: n[7], UpdatedAt: n[8], Tx: n[9], Written: n[10],
 			ID: impact.SubmissionID(text[0]), Questionnaire: text[1], Source: text[2], State: impact.SubmissionState(text[3]), Review: impact.Review(text[4]),
 			Reason: text[5], ActedBy: text[6], Mandate: text[7],
 		}}
@@ -762,7 +762,7 @@ func (w *workspace) join(c *cell, current *submissionState, p impact.Period, m *
 
 func (w *workspace) open(row submissionRow) *submissionState {
 	now := instant(w.t.id).UnixMilli()
-	row.Version, row.CreatedAt, row.UpdatedAt, row.Tx = 1, now, now, w.t.id
+	row.Version, row.CreatedAt, row.UpdatedAt, row.Tx, row.Written = 1, now, now, w.t.id, w.t.id
 	u := &submissionState{submissionRow: row, fresh: true, events: []eventRow{{Action: "open", State: row.State, ActedBy: row.ActedBy}}}
 	w.submissions[row.Organisation] = append(w.submissions[row.Organisation], u)
 	return u

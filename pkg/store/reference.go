@@ -18,12 +18,14 @@ type (
 		ID, Type, Code, Name, Parent string
 		ValidFrom, ValidTo           impact.Date
 		Body                         string
+		Tx                           int64
 	}
 	indicatorRow struct {
 		Key                    impact.IndicatorKey `gorm:"primaryKey;autoIncrement:false"`
 		Code, Kind, ImpactType string
 		Position               int
 		Body                   string
+		Tx                     int64
 	}
 	codeRow struct {
 		List     string `gorm:"primaryKey"`
@@ -63,10 +65,10 @@ func (s *Store) LoadReference(ctx context.Context, r impact.Reference) error {
 		if current, err := s.referenceVersion(ctx); err != nil || current == r.Version {
 			return err
 		}
-		if err := s.loadTerritories(ctx, r.Territories); err != nil {
+		if err := s.loadTerritories(ctx, t.id, r.Territories); err != nil {
 			return err
 		}
-		if err := s.loadIndicators(ctx, r.Indicators); err != nil {
+		if err := s.loadIndicators(ctx, t.id, r.Indicators); err != nil {
 			return err
 		}
 		if err := s.loadCodes(ctx, r); err != nil {
@@ -74,6 +76,10 @@ func (s *Store) LoadReference(ctx context.Context, r impact.Reference) error {
 		}
 		_, err := t.tx.ExecContext(ctx, `INSERT INTO reference_versions (position, version, loaded_at)
 			SELECT coalesce(max(position), 0) + 1, CAST($1 AS TEXT), CAST($2 AS BIGINT) FROM reference_versions`, r.Version, s.now().UnixMilli())
+		if err != nil {
+			return err
+		}
+		_, err = t.commit(ctx, referenceCommit, nil)
 		return err
 	})
 	if err != nil {
@@ -93,14 +99,14 @@ func (s *Store) referenceVersion(ctx context.Context) (string, error) {
 	return version, nil
 }
 
-func (s *Store) loadTerritories(ctx context.Context, territories []impact.Territory) error {
+func (s *Store) loadTerritories(ctx context.Context, tx int64, territories []impact.Territory) error {
 	rows := make([]territoryRow, len(territories))
 	for i, t := range territories {
 		body, err := json.Marshal(t)
 		if err != nil {
 			return err
 		}
-		rows[i] = territoryRow{t.Key, string(t.ID), string(t.Type), t.Code, t.Name, string(t.Parent), t.ValidFrom, t.ValidTo, string(body)}
+		rows[i] = territoryRow{t.Key, string(t.ID), string(t.Type), t.Code, t.Name, string(t.Parent), t.ValidFrom, t.ValidTo, string(body), tx}
 	}
 	var held []territoryRow
 	if err := s.orm(ctx).Find(&held).Error; err != nil {
@@ -110,18 +116,23 @@ func (s *Store) loadTerritories(ctx context.Context, territories []impact.Territ
 		if !slices.ContainsFunc(rows, func(r territoryRow) bool { return r.Key == h.Key && r.ID == h.ID && r.ValidFrom == h.ValidFrom }) {
 			return fmt.Errorf("key %d is %s since day %d for ever, and facts hold it", h.Key, h.ID, h.ValidFrom)
 		}
+		h.Tx = tx
+		rows = slices.DeleteFunc(rows, func(r territoryRow) bool { return r == h })
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	return s.orm(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "key"}}, UpdateAll: true}).CreateInBatches(rows, 200).Error
 }
 
-func (s *Store) loadIndicators(ctx context.Context, indicators []impact.Indicator) error {
+func (s *Store) loadIndicators(ctx context.Context, tx int64, indicators []impact.Indicator) error {
 	rows := make([]indicatorRow, len(indicators))
 	for i, x := range indicators {
 		body, err := json.Marshal(x)
 		if err != nil {
 			return err
 		}
-		rows[i] = indicatorRow{x.Key, string(x.Code), string(x.Kind), string(x.ImpactType), i, string(body)}
+		rows[i] = indicatorRow{x.Key, string(x.Code), string(x.Kind), string(x.ImpactType), i, string(body), tx}
 	}
 	var held []indicatorRow
 	if err := s.orm(ctx).Find(&held).Error; err != nil {
@@ -131,6 +142,11 @@ func (s *Store) loadIndicators(ctx context.Context, indicators []impact.Indicato
 		if !slices.ContainsFunc(rows, func(r indicatorRow) bool { return r.Key == h.Key && r.Code == h.Code }) {
 			return fmt.Errorf("key %d is %s for ever, and facts hold it", h.Key, h.Code)
 		}
+		h.Tx = tx
+		rows = slices.DeleteFunc(rows, func(r indicatorRow) bool { return r == h })
+	}
+	if len(rows) == 0 {
+		return nil
 	}
 	return s.orm(ctx).Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "key"}}, UpdateAll: true}).CreateInBatches(rows, 200).Error
 }

@@ -29,6 +29,7 @@ type submissionRow struct {
 	CreatedAt              int64 `gorm:"autoCreateTime:false"`
 	UpdatedAt              int64 `gorm:"autoUpdateTime:false"`
 	Tx                     int64 // the last transaction that changed its state
+	Written                int64 // the last transaction that wrote it
 	Deleted                int16
 }
 
@@ -532,12 +533,13 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, left []
 				continue
 			}
 			u.Version = u.before.Version + int32(max(1, len(u.events)))
-			u.UpdatedAt = instant(w.t.id).UnixMilli()
+			u.UpdatedAt, u.Written = instant(w.t.id).UnixMilli(), w.t.id
 			if u.State != u.before.State {
 				u.Tx = w.t.id
 			}
 			same := u.submissionRow
-			same.Observations, same.Warned, same.Version, same.UpdatedAt = u.before.Observations, u.before.Warned, u.before.Version, u.before.UpdatedAt
+			same.Observations, same.Warned, same.Version = u.before.Observations, u.before.Warned, u.before.Version
+			same.UpdatedAt, same.Written = u.before.UpdatedAt, u.before.Written
 			if same == u.before {
 				counted = append(counted, u)
 			} else {
@@ -585,11 +587,11 @@ func (w *workspace) writeSubmissions(ctx context.Context) (changed bool, left []
 func insertSubmission(r *submissionRow) step {
 	return step{
 		query: `INSERT INTO submissions (key, id, organisation, period_start, period_end, questionnaire, source, state, review, reason, observations, warned,
-				acted_by, mandate, version, created_at, updated_at, tx, deleted)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)`,
+				acted_by, mandate, version, created_at, updated_at, tx, written, deleted)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)`,
 		args: []any{
 			r.Key, string(r.ID), r.Organisation, int32(r.PeriodStart), int32(r.PeriodEnd), r.Questionnaire, r.Source, string(r.State), string(r.Review), r.Reason,
-			r.Observations, r.Warned, r.ActedBy, r.Mandate, r.Version, r.CreatedAt, r.UpdatedAt, r.Tx, r.Deleted,
+			r.Observations, r.Warned, r.ActedBy, r.Mandate, r.Version, r.CreatedAt, r.UpdatedAt, r.Tx, r.Written, r.Deleted,
 		},
 	}
 }
@@ -603,14 +605,14 @@ func (w *workspace) writeCounts(rows []*submissionState) (steps []step) {
 			n = 16
 		}
 		marks := make([]string, n)
-		args := make([]any, 0, 1+4*n)
-		args = append(args, instant(w.t.id).UnixMilli())
+		args := make([]any, 0, 2+4*n)
+		args = append(args, instant(w.t.id).UnixMilli(), w.t.id)
 		for i := range n {
 			u := some[min(i, len(some)-1)]
 			args = append(args, u.Key, u.Observations, u.Warned, u.Version)
 			marks[i] = fmt.Sprintf("(CAST($%d AS INTEGER), CAST($%d AS INTEGER), CAST($%d AS SMALLINT), CAST($%d AS INTEGER))", len(args)-3, len(args)-2, len(args)-1, len(args))
 		}
-		steps = append(steps, step{query: `UPDATE submissions SET updated_at = $1, observations = n.column2, warned = n.column3, version = n.column4
+		steps = append(steps, step{query: `UPDATE submissions SET updated_at = $1, written = $2, observations = n.column2, warned = n.column3, version = n.column4
 			FROM (VALUES ` + strings.Join(marks, ", ") + `) AS n WHERE submissions.key = n.column1`, args: args})
 	}
 	return steps

@@ -1,0 +1,221 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// changesWindow is the number of commits looked at in one step; changesSteps
+// bounds the steps of one reading, for callers who may see little of what a
+// busy log holds.
+const (
+	changesWindow = 500
+	changesSteps  = 20
+)
+
+// changeWindow is the part of the log a source reads: the commits from first to
+// last, of first only what comes after key when there is one.
+type changeWindow struct {
+	first, last int64
+	key         string
+	limit       int
+	filter      impact.ChangeFilter
+}
+
+// changeSource reads the changes of one type that a principal may see, as the
+// collection of that type shows them, at most limit, in the order (Seq, Key).
+type changeSource func(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error)
+
+// changeSources is the registry: a type that is not here has no changes.
+var changeSources = map[impact.ChangeType]changeSource{
+	impact.IndicatorChange:    indicatorChanges,
+	impact.ObservationChange:  observationChanges,
+	impact.OrganisationChange: organisationChanges,
+	impact.SubmissionChange:   submissionChanges,
+	impact.TerritoryChange:    territoryChanges,
+}
+
+// referenceCommit is the kind of commits that change reference data.
+const referenceCommit = "reference"
+
+// logOf is the log as a principal sees it. Who may follow public types only
+// sees the commits of those only: nothing it is given moves with a commit that
+// is private.
+const wholeLog = `commit_log`
+
+func logOf(p impact.Principal) string {
+	if slices.ContainsFunc(impact.ChangeTypes(), func(t impact.ChangeType) bool { return !t.Public() && p.Follows(t) }) {
+		return wholeLog
+	}
+	return `(SELECT * FROM commit_log WHERE kind = '` + referenceCommit + `') AS commit_log`
+}
+
+// LastChange is where a reader stands who knows everything committed so far:
+// taken before a copy of the collections, it is where to follow them from.
+func (s *Store) LastChange(ctx context.Context, p impact.Principal) (impact.ChangePosition, error) {
+	var at impact.ChangePosition
+	err := s.sql(ctx).QueryRowContext(ctx, `SELECT seq, tx FROM `+logOf(p)+` ORDER BY seq DESC LIMIT 1`).Scan(&at.Seq, &at.Tx)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return at, fmt.Errorf("reading the commit log: %w", err)
+	}
+	return at, nil
+}
+
+// Changes reads the commit log after a position: at most limit changes that p
+// may see, in the order of commits, and the position that follows them.
+// caughtUp tells that there was nothing more at the instant of reading; without
+// it there may be, even when no change is given. cursor_expired (Gone) when the
+// log no longer holds what came after the position, or is not the log the
+// position was taken from.
+func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.ChangeFilter, after impact.ChangePosition, limit int) (list []impact.Change, next impact.ChangePosition, caughtUp bool, err error) {
+	types := impact.ChangeTypes()
+	types = slices.DeleteFunc(types, func(t impact.ChangeType) bool {
+		return changeSources[t] == nil || !p.Follows(t) || len(f.Types) > 0 && !slices.Contains(f.Types, t)
+	})
+	next = after
+	err = s.snapshot(ctx, func(ctx context.Context, _ *txn) error {
+		if err := s.followable(ctx, p, after); err != nil {
+			return err
+		}
+		head, err := s.LastChange(ctx, p)
+		if err != nil {
+			return err
+		}
+		for range changesSteps {
+			if len(list) >= limit || next.Seq == head.Seq && next.Type == "" {
+				break
+			}
+			end, err := s.endOfWindow(ctx, p, next)
+			if err != nil {
+				return err
+			}
+			found, whole, err := s.changesOf(ctx, p, types, changeWindow{last: end.Seq, limit: limit - len(list), filter: f}, next)
+			if err != nil {
+				return err
+			}
+			list = append(list, found...)
+			if !whole {
+				next = list[len(list)-1].Position()
+				break
+			}
+			next = end
+		}
+		caughtUp = next.Seq == head.Seq && next.Type == ""
+		return nil
+	})
+	if err != nil {
+		return nil, after, false, fmt.Errorf("reading changes: %w", err)
+	}
+	return list, next, caughtUp, nil
+}
+
+// changesOf reads one window; whole tells that it holds no more than what is
+// given.
+func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impact.ChangeType, w changeWindow, after impact.ChangePosition) (list []impact.Change, whole bool, err error) {
+	limit := w.limit
+	w.limit++
+	for _, t := range types {
+		w.first, w.key = after.Seq+1, ""
+		if after.Type != "" && t >= after.Type {
+			w.first = after.Seq
+			if t == after.Type {
+				w.key = after.Key
+			}
+		}
+		found, err := changeSources[t](ctx, s, p, w)
+		if err != nil {
+			return nil, false, fmt.Errorf("%ss: %w", t, err)
+		}
+		list = append(list, found...)
+	}
+	slices.SortStableFunc(list, func(a, b impact.Change) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Type, b.Type)) })
+	if len(list) > limit {
+		return list[:limit], false, nil
+	}
+	return list, true, nil
+}
+
+// endOfWindow is the last commit of the window after a position.
+func (s *Store) endOfWindow(ctx context.Context, p impact.Principal, after impact.ChangePosition) (end impact.ChangePosition, err error) {
+	first := after.Seq
+	if after.Type == "" {
+		first++
+	}
+	err = s.sql(ctx).QueryRowContext(ctx, `SELECT seq, tx FROM (SELECT seq, tx FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2) AS w
+		ORDER BY seq DESC LIMIT 1`, first, changesWindow).Scan(&end.Seq, &end.Tx)
+	return end, err
+}
+
+// followable refuses a position whose commit is not in the log under the same
+// name, or after which commits are missing: those of reference data are kept
+// for ever, the others from a first one on.
+func (s *Store) followable(ctx context.Context, p impact.Principal, after impact.ChangePosition) error {
+	if after != (impact.ChangePosition{}) {
+		var tx int64
+		err := s.sql(ctx).QueryRowContext(ctx, `SELECT tx FROM commit_log WHERE seq = $1`, after.Seq).Scan(&tx)
+		if errors.Is(err, sql.ErrNoRows) || err == nil && tx != after.Tx {
+			return cursorExpired()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if logOf(p) != wholeLog {
+		return nil
+	}
+	var first, kept int64
+	err := s.sql(ctx).QueryRowContext(ctx, `SELECT seq FROM commit_log WHERE kind <> '`+referenceCommit+`' ORDER BY seq LIMIT 1`).Scan(&first)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && after.Seq >= first-1 {
+		return nil
+	}
+	if err == nil {
+		err = s.sql(ctx).QueryRowContext(ctx, `SELECT count(*) FROM commit_log WHERE seq > $1 AND seq < $2`, after.Seq, first).Scan(&kept)
+	}
+	if err == nil && kept < first-after.Seq-1 {
+		return cursorExpired()
+	}
+	return err
+}
+
+func cursorExpired() error {
+	return &impact.Error{
+		Kind: impact.Gone, Code: "cursor_expired",
+		Detail: impact.Text{FR: "Le journal ne contient plus ce qui suivait ce curseur.", EN: "The log no longer holds what followed this cursor."},
+		Hint: impact.Text{
+			FR: "Repartez sans cursor : recopiez les collections, puis suivez le nouveau curseur.",
+			EN: "Start again without cursor: copy the collections, then follow the new cursor.",
+		},
+	}
+}
+
+// ForgetCommits drops the numbers of commits older than the age, 10,000 at a
+// time; what they wrote stays. The last commit and those of reference data are
+// kept. It gives how many were dropped.
+func (s *Store) ForgetCommits(ctx context.Context, age time.Duration) (dropped int64, err error) {
+	before := s.now().Add(-age).UnixMilli()
+	for {
+		var some int64
+		err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+			done, err := t.tx.ExecContext(ctx, `DELETE FROM commit_log WHERE seq IN (
+				SELECT seq FROM commit_log WHERE at < $1 AND kind <> '`+referenceCommit+`' AND seq < (SELECT max(seq) FROM commit_log) ORDER BY seq LIMIT 10000)`, before)
+			if err != nil {
+				return err
+			}
+			some, err = done.RowsAffected()
+			return err
+		})
+		if err != nil {
+			return dropped, fmt.Errorf("forgetting old commits: %w", err)
+		}
+		if dropped += some; some < 10_000 {
+			return dropped, nil
+		}
+	}
+}
