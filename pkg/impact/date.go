@@ -1,6 +1,7 @@
 package impact
 
 import (
+	"strings"
 	"sync"
 	"time"
 	_ "time/tzdata" // the civil day of Paris must not depend on the machine
@@ -73,6 +74,65 @@ func ParseDate(s string) (Date, *Fault) {
 		}
 	}
 	return 0, f
+}
+
+// ReadDate reads a day as people write it in files: "2024-12-31", "31/12/2024",
+// "31.12.2024", "1/7/2024" (day before month), "31 décembre 2024", "2024-12-31
+// 00:00:00". Two-digit years are not guessed. Fault: invalid_date.
+func ReadDate(s string) (Date, *Fault) {
+	if d, ok := readDate(s); ok {
+		return d, nil
+	}
+	if d, ok := writtenDate(s); ok {
+		return d, nil
+	}
+	_, f := ParseDate(s)
+	f.Hint = Text{"Écrivez 2024-12-31 ou 31/12/2024, l'année en quatre chiffres.", "Write 2024-12-31 or 31/12/2024, the year in four digits."}
+	return 0, f
+}
+
+func writtenDate(s string) (Date, bool) {
+	s = strings.TrimSpace(s)
+	if len(s) > 40 {
+		return 0, false
+	}
+	if len(s) > 10 && (s[10] == 'T' || s[10] == ' ') && strings.Trim(s[11:], "0:.Z") == "" {
+		return readDate(s[:10])
+	}
+	parts := strings.FieldsFunc(s, func(r rune) bool { return r == '/' || r == '.' || r == '-' || r == ' ' || r == '\u00a0' })
+	if len(parts) != 3 || len(parts[2]) != 4 {
+		return 0, false
+	}
+	y, ok := digits(parts[2])
+	d, ok2 := digits(strings.TrimSuffix(parts[0], "er"))
+	m, ok3 := digits(parts[1])
+	if !ok3 {
+		m = monthNamed(Fold(parts[1]))
+	}
+	if !ok || !ok2 || len(parts[0]) > 4 || len(parts[1]) > 12 || y == 0 || m < 1 || m > 12 || d < 1 || d > daysIn(y, time.Month(m)) {
+		return 0, false
+	}
+	return NewDate(y, time.Month(m), d), true
+}
+
+// monthNamed gives the month of a folded name, whole or cut short, in French or
+// English; 0 when there is none.
+func monthNamed(word string) int {
+	for i, names := range monthNames {
+		for _, name := range names {
+			if word == name {
+				return i + 1
+			}
+		}
+	}
+	return 0
+}
+
+var monthNames = [12][]string{
+	{"janvier", "janv", "january", "jan"}, {"fevrier", "fevr", "fev", "february", "feb"}, {"mars", "march", "mar"},
+	{"avril", "avr", "april", "apr"}, {"mai", "may"}, {"juin", "june", "jun"}, {"juillet", "juil", "july", "jul"},
+	{"aout", "august", "aug"}, {"septembre", "sept", "september", "sep"}, {"octobre", "oct", "october"},
+	{"novembre", "nov", "november"}, {"decembre", "dec", "december"},
 }
 
 func readDate(s string) (Date, bool) {

@@ -18,6 +18,8 @@ type Fault struct {
 	Pointer   string
 	Parameter string
 	Header    string
+	// Column is the place of the cell in a file, counted from 1; 0 elsewhere.
+	Column int
 	// Value is what was sent, as text; empty when there is nothing to show.
 	Value string
 	// Detail says what is wrong, Hint how to mend it.

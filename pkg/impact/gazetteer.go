@@ -25,6 +25,7 @@ type Gazetteer struct {
 	comesFrom map[TerritoryKey][]*Territory   // versions that this one takes over
 	above     map[TerritoryKey][]TerritoryKey // ancestors on any common day
 	texts     []foldedText                    // ids, codes and names, for suggestions
+	folded    map[TerritoryKey]string         // names, accents and case set aside
 }
 
 // Projection is a part of a territory seen in another vintage: Share of it is
@@ -103,6 +104,10 @@ func NewGazetteer(ts []Territory) (*Gazetteer, error) {
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	g.folded = make(map[TerritoryKey]string, len(g.all))
+	for _, t := range g.all {
+		g.folded[t.Key] = Fold(t.Name)
 	}
 	g.texts = foldTexts(func(yield func(string, string) bool) {
 		for _, t := range g.all {
@@ -448,7 +453,7 @@ func (g *Gazetteer) candidates(ids iter.Seq[TerritoryID]) (fr, en string) {
 // that begin with the words first, territories in force before retired ones,
 // wider before finer. Nothing for an empty question.
 func (g *Gazetteer) Search(q string) []*Territory {
-	want := fold(q)
+	want := Fold(q)
 	if want == "" {
 		return nil
 	}
@@ -459,10 +464,10 @@ func (g *Gazetteer) Search(q string) []*Territory {
 	}
 	var hits []hit
 	for _, t := range g.all {
-		name := fold(t.Name)
+		name := Fold(t.Name)
 		var rank int
 		switch {
-		case name == want || strings.EqualFold(t.Code, strings.TrimSpace(q)) || fold(string(t.ID)) == want:
+		case name == want || strings.EqualFold(t.Code, strings.TrimSpace(q)) || Fold(string(t.ID)) == want:
 			rank = 0
 		case strings.HasPrefix(name, want):
 			rank = 2
@@ -484,6 +489,71 @@ func (g *Gazetteer) Search(q string) []*Territory {
 		out[i] = h.t
 	}
 	return out
+}
+
+// Named gives the id of the one place that people call s, as in files:
+// "Villeurbanne", "69100 Villeurbanne", "Lyon" with the postal code 69003.
+// Accents and case do not count; communes and arrondissements go before wider
+// territories. It is empty for a code, which stands for itself, and when no place
+// or several fit. The warning source_value_mapped says what was understood.
+func (g *Gazetteer) Named(s, postal string) (id string, warning *Fault) {
+	if len(s) > 100 {
+		return "", nil
+	}
+	code, _, _ := strings.Cut(s, "@")
+	low := strings.ToLower(strings.TrimSpace(code))
+	if g.ids[low] != "" || len(g.bare[low]) > 0 && strings.ContainsAny(low, "0123456789") {
+		return "", nil // a code; our own word "lyon" for a CTM is also a commune's name
+	}
+	var words []string
+	for w := range strings.FieldsSeq(Fold(s)) {
+		if len(w) == 5 && allDigits(w) && postal == "" {
+			postal = w
+		} else if w != "cedex" {
+			words = append(words, w)
+		}
+	}
+	want := strings.Join(words, " ")
+	if want == "" || allDigits(want) {
+		return "", nil
+	}
+	var local, wide []TerritoryID
+	for _, t := range g.all {
+		name := g.folded[t.Key]
+		within := postal != "" && slices.Contains(t.PostalCodes, postal)
+		if name != want && !(within && strings.HasPrefix(name, want+" ")) {
+			continue
+		}
+		switch {
+		case postal != "" && !within:
+		case t.Type == Commune || t.Type == Arrondissement:
+			if !slices.Contains(local, t.ID) {
+				local = append(local, t.ID)
+			}
+		case !slices.Contains(wide, t.ID):
+			wide = append(wide, t.ID)
+		}
+	}
+	found := local
+	if len(local) > 1 { // Lyon and its third arrondissement: the finer one
+		found = slices.DeleteFunc(local, func(a TerritoryID) bool {
+			return slices.ContainsFunc(local, func(b TerritoryID) bool {
+				return a != b && g.Encloses(g.versions[a][0].Key, g.versions[b][0].Key)
+			})
+		})
+	}
+	if len(local) == 0 {
+		found = wide
+	}
+	if len(found) != 1 {
+		return "", nil
+	}
+	id = string(found[0])
+	warning = newFault("source_value_mapped", s,
+		"« "+s+" » a été lu comme "+id+".", "“"+s+"” was read as "+id+".",
+		"Écrivez le code pour lever tout doute.", "Write the code to leave no doubt.")
+	warning.Suggestion = id
+	return id, warning
 }
 
 func containsAll(name string, words []string) bool {

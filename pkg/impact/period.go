@@ -62,6 +62,107 @@ func ParsePeriod(s string) (Period, *Fault) {
 	return Period{}, periodFault(s)
 }
 
+// ReadPeriod reads a period as people write it in files: what ParsePeriod reads,
+// in any case, and "T3 2025", "3e trimestre 2025", "S1 2025", "1er semestre
+// 2025", "mars 2025", "03/2025", "année 2025", "01/07/2023 - 30/06/2024". A "T"
+// is a quarter, with the warning trimestre_read_as_quarter. Faults:
+// unknown_period_format, period_not_allowed.
+func ReadPeriod(s string) (p Period, warning, f *Fault) {
+	if p, ok := readPeriod(s); ok {
+		return p, nil, nil
+	}
+	if p, ok := readPeriod(strings.ToUpper(strings.TrimSpace(s))); ok {
+		return p, nil, nil
+	}
+	if len(s) > 60 {
+		return Period{}, nil, periodFault(s)
+	}
+	if p, ok := betweenDays(s); ok {
+		return p, nil, nil
+	}
+	p, letter, ok := wordedPeriod(strings.Fields(Fold(s)))
+	if !ok {
+		return Period{}, nil, periodFault(s)
+	}
+	if letter {
+		warning = newFault("trimestre_read_as_quarter", s,
+			"« T » a été lu comme trimestre : "+p.String()+".", `"T" was read as a quarter: `+p.String()+".",
+			"Écrivez "+p.String()+".", "Write "+p.String()+".")
+		warning.Suggestion = p.String()
+	}
+	return p, warning, nil
+}
+
+// betweenDays reads two days with "-", "/", "au", "à" or "to" between them.
+func betweenDays(s string) (Period, bool) {
+	s = strings.TrimPrefix(strings.TrimSpace(s), "du ")
+	for _, between := range []string{" - ", " – ", " au ", " à ", " to ", "/"} {
+		a, b, ok := strings.Cut(s, between)
+		if !ok {
+			continue
+		}
+		start, bad := ReadDate(strings.TrimSpace(a))
+		end, worse := ReadDate(strings.TrimSpace(b))
+		if bad == nil && worse == nil && start <= end {
+			return Period{start, end}, true
+		}
+	}
+	return Period{}, false
+}
+
+// wordedPeriod reads folded words: a year, and at most one part of it. letter
+// tells that the part was a quarter called T.
+func wordedPeriod(words []string) (p Period, letter, ok bool) {
+	if len(words) == 1 && len(words[0]) == 6 && allDigits(words[0][:4]) { // "2025t3"
+		words = []string{words[0][:4], words[0][4:]}
+	}
+	year, part, months, ranked := 0, 0, 0, false
+	for _, w := range words {
+		n, isNumber := digits(ordinal(w))
+		switch {
+		case isNumber && len(w) == 4 && year == 0:
+			year = n
+		case isNumber && len(w) <= 4 && part == 0:
+			part, ranked = n, !allDigits(w)
+		case len(w) == 2 && strings.IndexByte("tqsm", w[0]) >= 0 && isDigit(w[1]) && part == 0 && months == 0:
+			part, months, letter = int(w[1]-'0'), map[byte]int{'t': 3, 'q': 3, 's': 6, 'm': 1}[w[0]], w[0] == 't'
+		case months == 0 && monthNamed(w) > 0 && part == 0:
+			part, months = monthNamed(w), 1
+		case months == 0 && (w == "trimestre" || w == "quarter" || w == "trim"):
+			months = 3
+		case months == 0 && (w == "semestre" || w == "semester" || w == "half"):
+			months = 6
+		case months == 0 && (w == "mois" || w == "month"):
+			months = 1
+		case w == "annee" || w == "year" || w == "exercice" || w == "de" || w == "du" || w == "of":
+		default:
+			return Period{}, false, false
+		}
+	}
+	switch {
+	case year == 0 || months > 0 && part == 0 || months == 0 && ranked:
+		return Period{}, false, false
+	case part == 0:
+		return YearPeriod(year), false, true
+	case months == 0:
+		months = 1 // 03/2025
+	}
+	if part > 12/months {
+		return Period{}, false, false
+	}
+	return monthsFrom(year, (part-1)*months, months), letter, true
+}
+
+// ordinal cuts what makes a number a rank: 1er, 2nd, 3e, 4ème, 3rd.
+func ordinal(w string) string {
+	n := strings.TrimLeft(w, "0123456789")
+	switch n {
+	case "er", "ere", "e", "eme", "nd", "nde", "st", "rd", "th":
+		return strings.TrimSuffix(w, n)
+	}
+	return w
+}
+
 func readPeriod(s string) (Period, bool) {
 	if len(s) == 21 && s[10] == '/' {
 		start, ok1 := readDate(s[:10])

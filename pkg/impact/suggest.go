@@ -30,7 +30,7 @@ type foldedText struct {
 func foldTexts(texts iter.Seq2[string, string]) []foldedText {
 	var out []foldedText
 	for text, result := range texts {
-		out = append(out, foldedText{[]rune(fold(text)), result})
+		out = append(out, foldedText{[]rune(Fold(text)), result})
 	}
 	return out
 }
@@ -45,7 +45,7 @@ func nearestOf(s string, texts []foldedText) string {
 	if len(s) > longest {
 		return ""
 	}
-	want := []rune(fold(s))
+	want := []rune(Fold(s))
 	if len(want) == 0 {
 		return ""
 	}
@@ -106,9 +106,9 @@ func (rows *distanceRows) distance(a, b []rune, enough int) int {
 	return last[len(b)]
 }
 
-// fold writes a text without case, accents and punctuation, words separated by
+// Fold writes a text without case, accents and punctuation, words separated by
 // one space: what two people would call the same word.
-func fold(s string) string {
+func Fold(s string) string {
 	var b strings.Builder
 	b.Grow(len(s))
 	gap := false
