@@ -319,12 +319,16 @@ type ImportJob struct {
 	Lease     string
 }
 
-// ImportRows are what became of consecutive rows of a file.
-type ImportRows []ImportRow
+// PackedRows are what became of consecutive rows of a file, ready to be kept.
+type PackedRows struct {
+	First, Last int
+	Outcomes    string // words found in them, each between spaces
+	Packed      []byte
+}
 
 // ImportProgress is what one step of a job did.
 type ImportProgress struct {
-	Rows   []ImportRows // at most ImportChunk each
+	Rows   []PackedRows
 	Report ImportReport
 	// RowsDone and RowsTotal count from the beginning of the file.
 	RowsDone, RowsTotal int

@@ -26,6 +26,7 @@ import (
 	"gorm.io/driver/postgres"
 	gormsqlite "gorm.io/driver/sqlite"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 	"modernc.org/sqlite"
 )
 
@@ -70,6 +71,10 @@ type dialect interface {
 	insertVersions(ctx context.Context, t *txn, rows []factRow) ([]step, error)
 	// run does some steps in their order, on PostgreSQL in one round trip.
 	run(ctx context.Context, t *txn, steps ...step) error
+
+	// forUpdate locks the rows that a gorm query reads until the transaction ends;
+	// skip leaves out those that another transaction has locked.
+	forUpdate(skip bool) []clause.Expression
 
 	duplicate(err error) bool // a unique key is taken
 	transient(err error) bool // the same transaction may succeed when run again
@@ -395,6 +400,13 @@ func bigEndian(b []byte) int64 {
 	return v
 }
 
+func (d *postgresDialect) forUpdate(skip bool) []clause.Expression {
+	if skip {
+		return []clause.Expression{clause.Locking{Strength: "UPDATE", Options: "SKIP LOCKED"}}
+	}
+	return []clause.Expression{clause.Locking{Strength: "UPDATE"}}
+}
+
 func (d *postgresDialect) duplicate(err error) bool {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && e.Code == "23505"
@@ -699,6 +711,8 @@ func (d *sqliteDialect) step(ctx context.Context, t *txn, s *step) error {
 	}
 	return rows.Err()
 }
+
+func (d *sqliteDialect) forUpdate(bool) []clause.Expression { return nil }
 
 func (d *sqliteDialect) duplicate(err error) bool {
 	e, ok := errors.AsType[*sqlite.Error](err)

@@ -84,9 +84,7 @@ func (s *Store) Idempotent(ctx context.Context, key impact.IdempotencyKey, do fu
 		oldest := instant(t.id).Add(-idempotencyAge).UnixMilli()
 		if len(held) > 0 && held[0].CreatedAt > oldest {
 			if held[0].Fingerprint != fingerprint {
-				return &impact.Error{Kind: impact.Invalid, Code: "idempotency_key_reused", Detail: impact.Text{
-					FR: "Cette clé d'idempotence a déjà servi pour une autre requête.", EN: "This idempotency key was already used for another request.",
-				}, Hint: impact.Text{FR: "Une clé neuve par requête nouvelle (un UUID).", EN: "A fresh key for each new request (a UUID)."}}
+				return keyReused()
 			}
 			replayed = true
 			answer = impact.StoredResponse{Status: held[0].Status, Body: []byte(held[0].Body)}
@@ -117,6 +115,12 @@ func (s *Store) ForgetAnswers(ctx context.Context) error {
 		return fmt.Errorf("forgetting old answers: %w", err)
 	}
 	return nil
+}
+
+func keyReused() error {
+	return &impact.Error{Kind: impact.Invalid, Code: "idempotency_key_reused", Detail: impact.Text{
+		FR: "Cette clé d'idempotence a déjà servi pour une autre requête.", EN: "This idempotency key was already used for another request.",
+	}, Hint: impact.Text{FR: "Une clé neuve par requête nouvelle (un UUID).", EN: "A fresh key for each new request (a UUID)."}}
 }
 
 func inProgress() error {
