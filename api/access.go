@@ -1,8 +1,10 @@
 package api
 
 import (
+	"errors"
 	"strings"
 
+	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -33,7 +35,7 @@ func (c *call) identify() error {
 			Hint:   impact.Text{FR: "Échangez votre identifiant et votre secret contre un jeton : POST /oauth/token.", EN: "Exchange your client id and secret for a token: POST /oauth/token."},
 		}
 	}
-	p, err := c.s.Verifier.Verify(c.r.Context(), token)
+	p, err := c.holder(token)
 	if err != nil {
 		return err
 	}
@@ -58,7 +60,46 @@ func (c *call) identify() error {
 	}
 }
 
+// holder is who calls with an access token or an API key.
+func (c *call) holder(credential string) (p impact.Principal, err error) {
+	if auth.IsAPIKey(credential) && c.s.KeyRing != nil {
+		p, err = c.keyHolder(credential)
+	} else {
+		p, err = c.s.Verifier.Verify(c.r.Context(), credential)
+	}
+	if impact.KindOf(err) == impact.Unauthenticated {
+		if wait := c.s.damper.refused(c.s.Now(), "", c.remote); wait > 0 {
+			return p, c.tooManyRefusals(wait)
+		}
+	}
+	return p, err
+}
+
+// keyHolder is who calls with an API key, if it may be used from here and for
+// this.
+func (c *call) keyHolder(key string) (impact.Principal, error) {
+	k, ok, err := c.s.KeyRing.Recall(key)
+	if !ok {
+		if wait := c.s.damper.held(c.s.Now(), auth.KeyHint(key), c.remote); wait > 0 {
+			return impact.Principal{}, c.tooManyRefusals(wait)
+		}
+		if k, err = c.s.KeyRing.Find(c.r.Context(), key); err == nil {
+			c.s.damper.accepted(c.s.Now(), auth.KeyHint(key), c.remote)
+		}
+	}
+	if err == nil {
+		err = k.Admit(c.remote, c.r.Method)
+	}
+	if err != nil {
+		return impact.Principal{}, err
+	}
+	return k.Principal(), nil
+}
+
 func (c *call) missingToken() error {
+	if _, err := parseQuery(c.r.URL.RawQuery, c.route.params()); errors.Is(err, errSecretInAddress) {
+		return err // it is not missing, it is in the wrong place
+	}
 	detail := c.route.Access.Because
 	if detail.IsZero() {
 		detail = impact.Text{FR: "Cette adresse demande un jeton d'accès.", EN: "This address needs an access token."}

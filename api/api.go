@@ -17,6 +17,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -63,6 +64,9 @@ type Config struct {
 	Idempotency    IdempotencyStore
 	AccessLog      AccessLogger
 	Commits        CommitLog
+	// APIKeys keeps the keys of scripts, KeyRing knows who calls with one.
+	APIKeys APIKeyStore
+	KeyRing *auth.KeyRing
 	// Rates bound what one caller may ask; zero rates are none. Addresses of
 	// callers are taken from X-Forwarded-For when a trusted proxy wrote it.
 	Rates          Rates
@@ -117,6 +121,9 @@ func serve(c Config, routes []Route) (http.Handler, error) {
 	if c.Catalogue == nil || c.Verifier == nil {
 		return nil, errors.New("api: Catalogue and Verifier are required")
 	}
+	if (c.APIKeys == nil) != (c.KeyRing == nil) {
+		return nil, errors.New("api: APIKeys and KeyRing go together")
+	}
 	if len(c.CursorKey) < 16 {
 		return nil, errors.New("api: CursorKey needs 16 bytes at least")
 	}
@@ -134,7 +141,7 @@ func serve(c Config, routes []Route) (http.Handler, error) {
 	s.openyaml = newDocument(bytes.Replace(c.OpenAPIYAML, written, named, 1))
 	s.limits = limitsOf(c.Rates)
 	s.meters, s.gate = newMeters(c.Rates), newGate(c.Rates.Concurrent)
-	s.damper = newDamper(c.Now)
+	s.damper = newDamper(c.Rates.Refused)
 
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, ec echo.Context) {

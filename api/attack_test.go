@@ -181,6 +181,11 @@ var attacks = map[string][]attempt{
 	"POST /v1/submissions/:id/approve": {{path: "/v1/submissions/{submission}/approve", want: "401 403 403 403 409 403 403"}, {path: "/v1/submissions/{draft-submission}/approve", want: "401 403 403 403 404 403 403"}},
 	"POST /v1/submissions/:id/return":  {{path: "/v1/submissions/{draft-submission}/return", body: object{"reason": "x"}, want: "401 403 403 403 404 403 403"}},
 
+	"GET /v1/api-keys":        {{path: "/v1/api-keys", want: "401 200 403 200 403 403 200"}},
+	"POST /v1/api-keys":       {{path: "/v1/api-keys", body: object{"name": "x", "scopes": []string{"organisations.read"}, "expires_at": now().AddDate(0, 1, 0).Format(time.RFC3339)}, want: "401 201 403 201 403 403 201"}},
+	"GET /v1/api-keys/:id":    {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
+	"DELETE /v1/api-keys/:id": {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
+
 	"GET /v1/aggregates": {
 		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"},
 		{path: "/v1/aggregates?organisation=siren:732829320" + figures, want: "401 403 403 403 200 403 403"},
@@ -246,6 +251,9 @@ func TestAttackers(t *testing.T) {
 			t.Errorf("an attacker changed something:\n%s\n%s", secrets.before, after.body)
 		}
 		if a := w.organisation.get(t, "/v1/organisations/"+string(w.atelier.ID)); a.at(t, "/name") != w.atelier.Name {
+			t.Errorf("an attacker changed something: %s", a.body)
+		}
+		if a := w.organisation.get(t, "/v1/api-keys/"+secrets.ids["{key}"]); a.at(t, "/state") != "active" {
 			t.Errorf("an attacker changed something: %s", a.body)
 		}
 	})
@@ -314,6 +322,7 @@ func (w *world) plant(t *testing.T) *secrets {
 	if a.status != http.StatusOK {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
+	key, _ := x.key(t, object{"name": "canary-key"})
 	w.questionnaire(t, "asked", "manual", "insertion_hours")
 	opened, submission := x.open(t, object{"period": "2024", "source": "canary-source", "observations": []any{
 		hours(object{"period": "2024-Q1", "value": json.Number("123457.25"), "note": "canary-note", "external_id": "canary-approved"}),
@@ -336,7 +345,7 @@ func (w *world) plant(t *testing.T) *secrets {
 	_, cursor, _ = strings.Cut(cursor, "cursor=")
 	s := &secrets{
 		ids: map[string]string{
-			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string),
+			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
 			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor,
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
@@ -348,7 +357,7 @@ func (w *world) plant(t *testing.T) *secrets {
 			t.Fatalf("%s was not planted, so nobody could find it: %s", planted, s.before)
 		}
 	}
-	s.identity = []string{w.atelier.Name, "732829320", "canary-crm", "canary-org", string(w.atelier.ID), w.organisation.id}
+	s.identity = []string{w.atelier.Name, "732829320", "canary-crm", "canary-org", "canary-key", key, string(w.atelier.ID), w.organisation.id}
 	s.facts = append(s.facts, s.ids["{approved}"], s.ids["{submission}"])
 	s.drafts = append(s.drafts, s.ids["{draft}"], s.ids["{draft-submission}"])
 	return s

@@ -344,8 +344,10 @@ type Me struct {
 	Network      *string  `json:"network" extensions:"x-nullable"`
 	Buyer        *string  `json:"buyer" extensions:"x-nullable"`
 	Scopes       []string `json:"scopes"`
-	Limits       Limits   `json:"limits"`
-	Links        Links    `json:"links"`
+	// Id of the API key the call is made with; null with an access token.
+	APIKey *string `json:"api_key" extensions:"x-nullable"`
+	Limits Limits  `json:"limits"`
+	Links  Links   `json:"links"`
 }
 
 // me tells who calls.
@@ -361,7 +363,7 @@ type Me struct {
 //	@Router			/v1/me [get]
 func (s *server) me(c *call) error {
 	p := c.principal
-	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, Limits: s.limits, Links: Links{Self: c.self()}}
+	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, APIKey: optional(p.Key), Limits: s.limits, Links: Links{Self: c.self()}}
 	for _, x := range p.Scopes {
 		m.Scopes = append(m.Scopes, string(x))
 	}

@@ -118,7 +118,7 @@ func newWorld(t testing.TB, databaseURL string) *world {
 	w.config = api.Config{
 		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: log, CursorKey: []byte("the same on every replica"),
 		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
-		Rates:       patient,
+		APIKeys: w.store, KeyRing: auth.NewKeyRing(w.store, now), Rates: patient,
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	}
 	w.connect(t)

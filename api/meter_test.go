@@ -58,7 +58,7 @@ func TestRequestsGivenBackNeverAddUp(t *testing.T) {
 // make a busy caller's count forgotten.
 func TestACrowdIsBounded(t *testing.T) {
 	m, now := newMeter("test", 2), time.Unix(0, 0)
-	m.size = 100
+	m.buckets.size = 100
 	busy := payer{client: "busy"}
 	m.take(now, busy)
 	m.take(now, busy)
@@ -71,7 +71,7 @@ func TestACrowdIsBounded(t *testing.T) {
 				t.Fatalf("after %d others the busy caller starts again", i)
 			}
 		}
-		if n := len(m.young) + len(m.old); n > 2*m.size {
+		if n := len(m.buckets.young) + len(m.buckets.old); n > 200 {
 			t.Fatalf("%d payers remembered", n)
 		}
 	}

@@ -282,6 +282,9 @@ func (c *call) log() {
 		slog.Duration("took", c.s.Now().Sub(c.started)), slog.String("client", c.principal.Client),
 		slog.String("remote", c.remote.String()),
 	}
+	if c.principal.Key != "" {
+		attrs = append(attrs, slog.String("key", c.principal.Key))
+	}
 	if c.code != "" {
 		attrs = append(attrs, slog.String("code", c.code))
 	}

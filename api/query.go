@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -17,6 +19,8 @@ const (
 	maxParams = 50
 	maxItems  = 500
 )
+
+var errSecretInAddress = errors.New("a secret in the address")
 
 // query holds the parameters of a request. The getters give the zero value
 // when a parameter is absent or wrong, and note the fault; err gives them all.
@@ -64,9 +68,9 @@ func parseQuery(raw string, known []string) (*query, error) {
 				FR: "Encodez chaque valeur (encodeURIComponent, urllib.parse.quote).", EN: "Encode each value (encodeURIComponent, urllib.parse.quote).",
 			})
 		}
-		if credential(name) {
+		if credential(name) || auth.IsSecret(value) {
 			return nil, &impact.Error{
-				Kind: impact.Malformed, Code: "invalid_parameter",
+				Kind: impact.Malformed, Code: "invalid_parameter", Err: errSecretInAddress,
 				Detail: impact.Text{FR: "Un secret ne voyage jamais dans une adresse.", EN: "A secret never travels in an address."},
 				Hint: impact.Text{
 					FR: "Révoquez-le, il a pu être journalisé en chemin, puis envoyez le nouveau dans l'en-tête Authorization: Bearer.",

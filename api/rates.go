@@ -51,19 +51,15 @@ type payer struct {
 	client string
 }
 
-// meter counts the requests of payers with one token bucket each. It remembers
-// in two generations: when the young one is full it becomes the old one and the
-// former old one is forgotten, so that memory is bounded and an active payer
-// carried over. A forgotten payer starts again with a full bucket: nobody is
-// refused because of others.
+// meter counts the requests of payers with one token bucket each. A payer who is
+// forgotten starts again with a full bucket: nobody is refused because of others.
 type meter struct {
 	quota  float64 // the size of a bucket, refilled in a minute
 	policy string  // RateLimit-Policy
 	name   string
 
-	mu         sync.Mutex
-	size       int
-	young, old map[payer]bucket
+	mu      sync.Mutex
+	buckets generations[bucket]
 }
 
 type bucket struct {
@@ -71,8 +67,35 @@ type bucket struct {
 	at   time.Time
 }
 
-// meterSize is how many payers one generation holds, about 2 MB.
-const meterSize = 1 << 14
+// generations remembers something of payers, in two generations: when the young
+// one is full it becomes the old one and the former old one is forgotten. Memory
+// is bounded, and who is active is carried over.
+type generations[V any] struct {
+	size       int
+	young, old map[payer]V
+}
+
+// generation is how many payers one generation holds, about 2 MB.
+const generation = 1 << 14
+
+func newGenerations[V any]() generations[V] {
+	return generations[V]{size: generation, young: map[payer]V{}}
+}
+
+func (g *generations[V]) get(who payer) (V, bool) {
+	v, ok := g.young[who]
+	if !ok {
+		v, ok = g.old[who]
+	}
+	return v, ok
+}
+
+func (g *generations[V]) put(who payer, v V) {
+	if _, ok := g.young[who]; !ok && len(g.young) >= g.size {
+		g.old, g.young = g.young, make(map[payer]V, g.size)
+	}
+	g.young[who] = v
+}
 
 // newMeter gives nil, which counts nothing, when quota is not positive.
 func newMeter(name string, quota int) *meter {
@@ -80,7 +103,7 @@ func newMeter(name string, quota int) *meter {
 		return nil
 	}
 	q := strconv.Itoa(quota)
-	return &meter{quota: float64(quota), name: strconv.Quote(name), policy: strconv.Quote(name) + ";q=" + q + ";w=60", size: meterSize, young: map[payer]bucket{}}
+	return &meter{quota: float64(quota), name: strconv.Quote(name), policy: strconv.Quote(name) + ";q=" + q + ";w=60", buckets: newGenerations[bucket]()}
 }
 
 // take counts one request. It gives what is left afterwards, and the time to
@@ -120,19 +143,13 @@ func (m *meter) pay(now time.Time, who payer, price float64) (float64, time.Dura
 	if wait == 0 {
 		b.left = max(0, min(m.quota, b.left-price))
 	}
-	if _, ok := m.young[who]; !ok && len(m.young) >= m.size {
-		m.old, m.young = m.young, make(map[payer]bucket, m.size)
-	}
-	m.young[who] = b // also when refused: who insists is not forgotten
+	m.buckets.put(who, b) // also when refused: who insists is not forgotten
 	return b.left, wait
 }
 
 // bucket is that of who, filled up to now.
 func (m *meter) bucket(now time.Time, who payer) bucket {
-	b, ok := m.young[who]
-	if !ok {
-		b, ok = m.old[who]
-	}
+	b, ok := m.buckets.get(who)
 	if !ok {
 		return bucket{m.quota, now}
 	}

@@ -99,6 +99,12 @@ func Routes() []Route {
 		{Method: "GET", Path: "/oauth/jwks.json", handle: (*server).jwks, Access: public, Cache: cacheKeys, Counting: Documents},
 		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
 
+		// Keys of scripts
+		{Method: "GET", Path: "/v1/api-keys", handle: (*server).listAPIKeys, Access: scope(impact.KeysManage), Paged: true},
+		{Method: "POST", Path: "/v1/api-keys", handle: (*server).createAPIKey, Access: scope(impact.KeysManage)},
+		{Method: "GET", Path: "/v1/api-keys/:id", handle: (*server).getAPIKey, Access: scope(impact.KeysManage)},
+		{Method: "DELETE", Path: "/v1/api-keys/:id", handle: (*server).revokeAPIKey, Access: scope(impact.KeysManage)},
+
 		// Reference
 		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/impact-types/:code", handle: (*server).getImpactType, Access: public, Cache: cacheReference, Counting: Reference},

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/grandlyon/retombees/pkg/auth"
@@ -99,24 +98,26 @@ func (s *server) token(c *call) error {
 	if id == "" || secret == "" {
 		return c.oauthRefusal(basic)
 	}
+	if wait := s.damper.held(s.Now(), id, c.remote); wait > 0 {
+		return c.tooManyRefusals(wait)
+	}
 	client, err := s.Clients.Client(c.r.Context(), id)
 	if err != nil && impact.KindOf(err) != impact.NotFound {
 		return err
 	}
-	// An unknown client has no hash: the comparison is made all the same, and
-	// the answer does not tell which of the two was wrong.
-	if !auth.CheckSecret(secret, client.SecretHashes) || err != nil || client.Revoked {
-		if wait := s.damper.failed(id, household(c.remote).String()); wait > 0 {
-			h.Set("Retry-After", strconv.Itoa(int(wait/time.Second)+1))
-			return &impact.Error{
-				Code:   "quota_exceeded",
-				Detail: impact.Text{FR: "Trop d'essais refusés pour ce client.", EN: "Too many refused attempts for this client."},
-				Hint:   impact.Text{FR: "Attendez, puis vérifiez le secret.", EN: "Wait, then check the secret."},
-			}
+	// An unknown client is compared with a hash of nothing, so that it takes as
+	// long, and the answer does not tell which of the two was wrong.
+	hashes := client.SecretHashes
+	if len(hashes) == 0 {
+		hashes = noSecret
+	}
+	if !auth.CheckSecret(secret, hashes) || err != nil || client.Revoked {
+		if wait := s.damper.refused(s.Now(), id, c.remote); wait > 0 {
+			return c.tooManyRefusals(wait)
 		}
 		return c.oauthRefusal(basic)
 	}
-	s.damper.succeeded(id, household(c.remote).String())
+	s.damper.accepted(s.Now(), id, c.remote)
 	c.principal = impact.Principal{Client: client.ID} // for the log; the answer gives no other right
 
 	var scopes []impact.Scope
@@ -141,6 +142,9 @@ func (s *server) token(c *call) error {
 	}
 	return c.answer(http.StatusOK, TokenResponse{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(expires / time.Second), Scope: strings.Join(words, " ")})
 }
+
+// noSecret is the hash of no secret.
+var noSecret = []string{strings.Repeat("-", 64)}
 
 // credentials reads the client's id and secret from HTTP Basic (each part form
 // encoded, RFC 6749 2.3.1) or from the form; using both is refused.
@@ -199,64 +203,4 @@ func (c *call) oauthError(status int, code, description string) error {
 	c.w.Header().Set("Content-Language", "en") // RFC 6749 allows ASCII only
 	c.write(status, FormatJSON.Type, b)
 	return nil
-}
-
-// damper asks whoever tries secrets to wait: after five refusals of one client
-// from one address, each more doubles the time, up to a minute. The right
-// secret is always taken: behind a proxy everybody has one address, and nobody
-// may shut another out. Secrets have 256 random bits; this is for the peace of
-// the log, not for safety.
-type damper struct {
-	now func() time.Time
-	mu  sync.Mutex
-	by  map[string]*attempts
-}
-
-type attempts struct {
-	failures int
-	last     time.Time
-}
-
-const (
-	freeAttempts = 5
-	longestWait  = time.Minute
-	maxDamped    = 10_000
-)
-
-func newDamper(now func() time.Time) *damper {
-	return &damper{now: now, by: map[string]*attempts{}}
-}
-
-// failed counts a refusal and gives the time to wait before the next try.
-func (d *damper) failed(id, from string) time.Duration {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	now := d.now()
-	if len(d.by) >= maxDamped {
-		for k, a := range d.by {
-			if now.Sub(a.last) > longestWait {
-				delete(d.by, k)
-			}
-		}
-	}
-	a := d.by[id+"|"+from]
-	switch {
-	case a == nil && len(d.by) >= maxDamped:
-		return longestWait
-	case a == nil || now.Sub(a.last) > longestWait:
-		a = &attempts{}
-		d.by[id+"|"+from] = a
-	}
-	a.failures++
-	a.last = now
-	if over := a.failures - freeAttempts; over > 0 {
-		return min(longestWait, time.Second<<min(over, 10))
-	}
-	return 0
-}
-
-func (d *damper) succeeded(id, from string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.by, id+"|"+from)
 }

@@ -2,11 +2,14 @@ package api_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/grandlyon/retombees/api"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -80,21 +83,52 @@ func TestTokenRefusalsFollowOAuth(t *testing.T) {
 	}
 }
 
+// Wrong secrets are slowed down for one client at one address, and for one
+// address whatever the client; the right one is not held up where it was shown
+// before, nor anywhere else.
 func TestTryingSecretsGetsSlower(t *testing.T) {
 	w := embedded(t)
+	at, wait := w.limited(t, api.Rates{Refused: 50}, "127.0.0.1/32")
 	grant := url.Values{"grant_type": {"client_credentials"}}
-	var last answer
-	for range 6 {
-		last = w.anonymous.post(t, "/oauth/token", grant, basic(w.other.id, "guess"))
+	try := func(id, secret string, from header) answer {
+		return at(w.anonymous).post(t, "/oauth/token", grant, basic(id, secret), from)
 	}
-	if last.status != 429 || last.at(t, "/error") != "temporarily_unavailable" || last.header.Get("Retry-After") == "" {
-		t.Errorf("%d %v %s", last.status, last.header, last.body)
+	pass := func(why string, a answer) {
+		t.Helper()
+		if a.status != 200 {
+			t.Errorf("%s: %d %s", why, a.status, a.body)
+		}
 	}
-	// Neither the client itself, once it has the right secret, nor another is held up.
-	if a := w.anonymous.post(t, "/oauth/token", grant, basic(w.other.id, w.other.secret)); a.status != 200 {
-		t.Errorf("%d %s", a.status, a.body)
+	stop := func(why string, a answer) {
+		t.Helper()
+		if a.status != 429 || a.at(t, "/error") != "temporarily_unavailable" || a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: %d %v %s", why, a.status, a.header, a.body)
+		}
 	}
-	if a := w.anonymous.post(t, "/oauth/token", grant, basic(w.organisation.id, w.organisation.secret)); a.status != 200 {
-		t.Errorf("%d %s", a.status, a.body)
+	attacker, office := from("198.51.100.66"), from("192.0.2.10")
+	x, y := w.organisation, w.other
+	pass("the client at its office", try(x.id, x.secret, office))
+	for range 5 {
+		if a := try(x.id, "guess", attacker); a.status != 401 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
 	}
+	stop("the sixth guess", try(x.id, "guess", attacker))
+	stop("even the right secret, there", try(x.id, x.secret, attacker))
+	pass("the same client at its office", try(x.id, x.secret, office))
+	pass("another client at the attacker's address", try(y.id, y.secret, attacker))
+
+	for i := range 50 {
+		try(fmt.Sprintf("client-%d", i), "guess", attacker)
+	}
+	stop("any other client there", try(w.steward.id, w.steward.secret, attacker))
+	pass("who is known there", try(y.id, y.secret, attacker))
+	pass("who calls from elsewhere", try(w.steward.id, w.steward.secret, office))
+	// At the office an attacker shuts nobody out who was there before.
+	for range 60 {
+		try(x.id, "guess", office)
+	}
+	pass("the client, beside its attacker", try(x.id, x.secret, office))
+	wait(time.Minute)
+	pass("after a minute", try(x.id, x.secret, attacker))
 }

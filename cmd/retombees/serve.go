@@ -76,7 +76,8 @@ func (c serveCmd) Run(w *world) (err error) {
 		return fmt.Errorf("following the writes: %w", err)
 	}
 	defer follower.Close()
-	handler, err := c.handler(w, s, catalogue, issuer, cube, follower, demo)
+	keyRing := auth.NewKeyRing(s, w.now)
+	handler, err := c.handler(w, s, catalogue, issuer, keyRing, cube, follower, demo)
 	if err != nil {
 		return err
 	}
@@ -91,7 +92,9 @@ func (c serveCmd) Run(w *world) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	go forgetAnswers(w, s)
+	noteKeyUses := func(ctx context.Context) error { return s.NoteKeyUses(ctx, keyRing.Used()) }
+	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
+	go every(w, time.Minute, "noting the use of API keys", noteKeyUses)
 	go followKeys(w, keyFile, issuer)
 
 	// Probes are answered while the figures load.
@@ -118,12 +121,15 @@ func (c serveCmd) Run(w *world) (err error) {
 	if err = server.Shutdown(ending); err != nil {
 		return errors.Join(fmt.Errorf("some requests did not finish in %s: %w", c.ShutdownTimeout, err), server.Close())
 	}
+	if err = noteKeyUses(ending); err != nil {
+		return err
+	}
 	w.log.Info("stopped")
 	return nil
 }
 
 // handler builds the API over the store and its figures.
-func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
+func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, keyRing *auth.KeyRing, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
 	cursorKey, err := issuer.Keys().Derive("retombees cursors 1")
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key of cursors: %w", err)
@@ -140,6 +146,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		Figures: cube, Follower: follower, ObservationIDs: s,
 		Organisations: s, Consents: s, Observations: s, Submissions: s, Questionnaires: s,
 		Idempotency: s, AccessLog: s, Commits: s,
+		APIKeys: s, KeyRing: keyRing,
 		Rates: c.rates(), TrustedProxies: c.TrustedProxies,
 		Ready: func(ctx context.Context) error {
 			if !follower.Ready() {
@@ -158,16 +165,16 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 	return limited(h, c.RequestTimeout), nil
 }
 
-// forgetAnswers drops, every hour, the answers kept for requests sent twice.
-func forgetAnswers(w *world, s *store.Store) {
+// every does something again and again until the program is asked to stop.
+func every(w *world, pause time.Duration, what string, do func(context.Context) error) {
 	for {
 		select {
 		case <-w.ctx.Done():
 			return
-		case <-time.After(time.Hour):
+		case <-time.After(pause):
 		}
-		if err := s.ForgetAnswers(w.ctx); err != nil && w.ctx.Err() == nil {
-			w.log.Error("forgetting old answers", "err", err)
+		if err := do(w.ctx); err != nil && w.ctx.Err() == nil {
+			w.log.Error(what, "err", err)
 		}
 	}
 }

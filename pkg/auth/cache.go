@@ -4,30 +4,28 @@ import (
 	"crypto/sha256"
 	"sync"
 	"time"
-
-	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// cache remembers verified tokens in two generations: when the young one is
-// full it becomes the old one and the former old one is forgotten. Memory is
-// bounded by twice size, and a token in use is carried over.
-type cache struct {
+// cache remembers what was found out about credentials, in two generations:
+// when the young one is full it becomes the old one and the former old one is
+// forgotten. Memory is bounded by twice size, and what is in use is carried over.
+type cache[V any] struct {
 	mu         sync.RWMutex
 	size       int
-	young, old map[[sha256.Size]byte]verified
+	young, old map[[sha256.Size]byte]remembered[V]
 }
 
-type verified struct {
-	principal impact.Principal
-	until     time.Time
+type remembered[V any] struct {
+	value V
+	until time.Time
 }
 
-func newCache(size int) *cache {
-	return &cache{size: size, young: map[[sha256.Size]byte]verified{}}
+func newCache[V any](size int) *cache[V] {
+	return &cache[V]{size: size, young: map[[sha256.Size]byte]remembered[V]{}}
 }
 
-// get gives the principal of a token seen before and still valid at now.
-func (c *cache) get(sum [sha256.Size]byte, now time.Time) (impact.Principal, bool) {
+// get gives what is known of a credential, if it still holds at now.
+func (c *cache[V]) get(sum [sha256.Size]byte, now time.Time) (value V, ok bool) {
 	c.mu.RLock()
 	v, ok := c.young[sum]
 	aged := false
@@ -37,19 +35,19 @@ func (c *cache) get(sum [sha256.Size]byte, now time.Time) (impact.Principal, boo
 	}
 	c.mu.RUnlock()
 	if !ok || !now.Before(v.until) {
-		return impact.Principal{}, false
+		return value, false
 	}
 	if aged {
-		c.put(sum, v.principal, v.until)
+		c.put(sum, v.value, v.until)
 	}
-	return v.principal, true
+	return v.value, true
 }
 
-func (c *cache) put(sum [sha256.Size]byte, p impact.Principal, until time.Time) {
+func (c *cache[V]) put(sum [sha256.Size]byte, value V, until time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.young) >= c.size {
-		c.old, c.young = c.young, make(map[[sha256.Size]byte]verified, c.size)
+		c.old, c.young = c.young, make(map[[sha256.Size]byte]remembered[V], c.size)
 	}
-	c.young[sum] = verified{p, until}
+	c.young[sum] = remembered[V]{value, until}
 }

@@ -19,18 +19,22 @@ var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567").WithPad
 // NewSecret makes the secret of a client: "rtb_secret_", 32 random bytes in
 // base32 (52 characters), and a checksum of 7 characters. It is shown once;
 // store HashSecret of it.
-func NewSecret() string {
+func NewSecret() string { return newSecret(secretPrefix) }
+
+func newSecret(prefix string) string {
 	var raw [32]byte
 	rand.Read(raw[:]) // never fails: the runtime stops the program instead
-	body := secretPrefix + base32Lower.EncodeToString(raw[:])
+	body := prefix + base32Lower.EncodeToString(raw[:])
 	return body + checksum(body)
 }
 
 // WellFormed tells a secret that NewSecret could have made from one that was
 // cut or mistyped. It needs no database and proves nothing else.
-func WellFormed(secret string) bool {
-	cut := len(secretPrefix) + 52
-	return len(secret) == cut+7 && strings.HasPrefix(secret, secretPrefix) && checksum(secret[:cut]) == secret[cut:]
+func WellFormed(secret string) bool { return wellFormed(secretPrefix, secret) }
+
+func wellFormed(prefix, secret string) bool {
+	cut := len(prefix) + 52
+	return len(secret) == cut+7 && strings.HasPrefix(secret, prefix) && checksum(secret[:cut]) == secret[cut:]
 }
 
 func checksum(body string) string {

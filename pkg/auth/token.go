@@ -48,7 +48,7 @@ type Issuer struct {
 // held is what goes together: what a key verified is forgotten with the key.
 type held struct {
 	keys  KeySet
-	cache *cache
+	cache *cache[impact.Principal]
 }
 
 // NewIssuer makes an issuer; issuer, audience, keys and clock are required.
@@ -72,7 +72,7 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 			jwt.WithStrictDecoding(),
 		),
 	}
-	i.held.Store(&held{cfg.Keys, newCache(cacheSize)})
+	i.held.Store(&held{cfg.Keys, newCache[impact.Principal](cacheSize)})
 	return i, nil
 }
 
@@ -83,7 +83,7 @@ func (i *Issuer) SetKeys(keys KeySet) (changed bool) {
 	if len(keys.keys) == 0 || keys.same(i.held.Load().keys) {
 		return false
 	}
-	i.held.Store(&held{keys, newCache(cacheSize)})
+	i.held.Store(&held{keys, newCache[impact.Principal](cacheSize)})
 	return true
 }
 

@@ -400,7 +400,7 @@ func TestDamagedTokensAreRefused(t *testing.T) {
 }
 
 func TestTheCacheIsBoundedAndKeepsTokensInUse(t *testing.T) {
-	c := newCache(4)
+	c := newCache[impact.Principal](4)
 	sum := func(n int) (s [sha256.Size]byte) { s[0], s[1] = byte(n), byte(n>>8); return s }
 	until := noon.Add(time.Minute)
 	c.put(sum(0), impact.Principal{Client: "used"}, until)
@@ -451,7 +451,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			i.held.Load().cache = newCache(1)
+			i.held.Load().cache = newCache[impact.Principal](1)
 			if _, err := i.Verify(b.Context(), token); err != nil {
 				b.Fatal(err)
 			}

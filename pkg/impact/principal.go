@@ -37,6 +37,7 @@ const (
 	ConsentsManage     Scope = "consents.manage"
 	WebhooksManage     Scope = "webhooks.manage"
 	TokensIntrospect   Scope = "tokens.introspect"
+	KeysManage         Scope = "keys.manage"
 )
 
 // NetworkID names a network: made by the server, opaque.
@@ -52,6 +53,7 @@ type Principal struct {
 	Network      NetworkID      // for RoleNetwork
 	Buyer        string         // for RoleBuyer
 	Scopes       []Scope
+	Key          string // id of the API key the call was made with, or empty
 }
 
 // Client is a registered application. Secrets are stored hashed only.
@@ -93,15 +95,15 @@ func AllowedScopes(r Role) []Scope {
 	case RoleOrganisation:
 		return []Scope{
 			ObservationsRead, ObservationsWrite, ImportsWrite, SubmissionsManage, OrganisationsRead, OrganisationsWrite,
-			AggregatesLive, MandatesManage, ConsentsManage, WebhooksManage,
+			AggregatesLive, MandatesManage, ConsentsManage, WebhooksManage, KeysManage,
 		}
 	case RoleNetwork:
 		return []Scope{
 			ObservationsRead, ObservationsWrite, ImportsWrite, SubmissionsManage, OrganisationsRead, OrganisationsWrite,
-			AggregatesLive, MembersSync, MandatesManage, WebhooksManage,
+			AggregatesLive, MembersSync, MandatesManage, WebhooksManage, KeysManage,
 		}
 	case RoleBuyer:
-		return []Scope{ObservationsRead, OrganisationsRead, MandatesManage, WebhooksManage}
+		return []Scope{ObservationsRead, OrganisationsRead, MandatesManage, WebhooksManage, KeysManage}
 	case RoleSteward:
 		return []Scope{ObservationsRead, SubmissionsReview, OrganisationsRead, AggregatesLive, WebhooksManage}
 	case RoleAdministrator:
