@@ -65,7 +65,7 @@ func (c *cellReader) text(i int) string {
 		return ""
 	case plain:
 		if !c.table.strictValues() {
-			s = trim(unguard(trim(s)))
+			s = trim(unguard(s))
 		}
 	}
 	if values := c.table.options.Mapping.Values; values != nil {
@@ -93,7 +93,7 @@ func (c *cellReader) readNumber(i int) reading {
 	case k == day:
 		r = refused(s, "")
 	default:
-		if s = trim(unguard(trim(s))); s == "" {
+		if s = trim(unguard(s)); s == "" {
 			return reading{}
 		}
 		r = c.table.numbers.readNumber(s)

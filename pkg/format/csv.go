@@ -81,8 +81,8 @@ func (d Dialect) appendCell(dst []byte, c Cell) []byte {
 }
 
 func (d Dialect) appendText(dst []byte, s string) []byte {
-	if d.Guard && s != "" && strings.IndexByte("=+-@\t\r", s[0]) >= 0 {
-		s = "'" + s
+	if d.Guard {
+		s = guard(s)
 	}
 	if strings.IndexByte(s, d.Separator) < 0 && !strings.ContainsAny(s, "\"\r\n") && strings.TrimSpace(s) == s {
 		return append(dst, s...)
@@ -99,4 +99,26 @@ func (d Dialect) appendText(dst []byte, s string) []byte {
 	}
 	dst = append(dst, s...)
 	return append(dst, '"')
+}
+
+// formulaSigns begin what a spreadsheet takes for a formula.
+const formulaSigns = "=+-@\t\r"
+
+// guard puts "'" before text that a spreadsheet would run, and before text that
+// begins as if it had been guarded: unguard then gives every text back.
+func guard(s string) string {
+	if s == "" {
+		return s
+	}
+	if strings.IndexByte(formulaSigns, s[0]) >= 0 || unguard(s) != s {
+		return "'" + s
+	}
+	return s
+}
+
+func unguard(s string) string {
+	if len(s) > 1 && s[0] == '\'' && (s[1] == '\'' || strings.IndexByte(formulaSigns, s[1]) >= 0) {
+		return s[1:]
+	}
+	return s
 }

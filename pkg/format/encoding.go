@@ -58,6 +58,9 @@ func decode(in *bufio.Reader, head []byte, mediaType string, l *Layout) (io.Read
 		return decoder(in, e), nil
 	}
 	l.Encoding = encUTF8
+	if l.Format != "csv" {
+		return in, nil // JSON is UTF-8
+	}
 	return &lateReader{in: in, layout: l}, nil
 }
 

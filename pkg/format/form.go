@@ -53,7 +53,9 @@ func (r *Record) spoil(i int) {
 
 // at places a fault in a column, from 0.
 func (t *Table) at(i int, f impact.Fault) impact.Fault {
-	f.Column = i + 1
+	if f.Column = i + 1; t.strictValues() {
+		f.Column = 0 // members have no place
+	}
 	if i < len(t.Headers.Members) && t.Headers.Members[i] != "" {
 		f.Pointer = pointerOf(t.Headers.Members[i])
 	}

@@ -183,7 +183,7 @@ func Open(r io.Reader, o ReadOptions) (*Table, error) {
 	case "csv":
 		err = t.openCSV(in, head)
 	default:
-		err = unsupported(f)
+		err = t.openJSON(in, head)
 	}
 	if err != nil {
 		return nil, err

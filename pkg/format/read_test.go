@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -119,4 +120,18 @@ func TestAFileWithoutAHeaderIsRefusedAndSaysWhich(t *testing.T) {
 	if !ok || e.Code != "import_unreadable" || !strings.Contains(e.Hint.FR, "indicator") {
 		t.Errorf("%v", err)
 	}
+}
+
+// readAll reads a file to its end and gives what stopped it.
+func readAll(r io.Reader, o format.ReadOptions) error {
+	table, err := format.Open(r, o)
+	if err != nil {
+		return err
+	}
+	for _, err := range table.Statements(format.StatementOptions{}) {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

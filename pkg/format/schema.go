@@ -1,8 +1,6 @@
 package format
 
 import (
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -15,6 +13,8 @@ type Schema struct {
 	// {"observations":[…]}.
 	Kind, List string
 	Fields     []Field
+	// ReadOnly are members of JSON that the server writes and nobody sends.
+	ReadOnly []string
 
 	once   sync.Once
 	byName map[string]*Field
@@ -36,6 +36,8 @@ type Field struct {
 	// Object is the member of JSON that holds a family ("components"): a column
 	// of that name holds a JSON object.
 	Object string
+	// Flat keeps the field out of JSON.
+	Flat bool
 	// Key: a row without the field cannot be understood, so that a record cut
 	// off before it is refused.
 	Key bool
@@ -101,16 +103,16 @@ func (s *Schema) names() []string {
 var Observations = &Schema{Kind: "observation", List: "observations", Fields: []Field{
 	{Name: "action", Synonyms: []string{"operation"}},
 	{Name: "organisation", Key: true, Synonyms: []string{"organization", "organisation id", "id organisation", "id structure"}, Loose: []string{"organisme", "structure", "association", "déclarant"}, Rivals: []string{"siret", "siren", "rna"}},
-	{Name: "siret", Key: true, Synonyms: []string{"numéro siret", "n° siret", "no siret", "siret organisation", "siret structure", "code siret"}},
-	{Name: "siren", Key: true, Synonyms: []string{"numéro siren", "n° siren", "no siren", "code siren"}},
-	{Name: "rna", Key: true, Synonyms: []string{"numéro rna", "n° rna", "no rna", "waldec"}},
+	{Name: "siret", Flat: true, Key: true, Synonyms: []string{"numéro siret", "n° siret", "no siret", "siret organisation", "siret structure", "code siret"}},
+	{Name: "siren", Flat: true, Key: true, Synonyms: []string{"numéro siren", "n° siren", "no siren", "code siren"}},
+	{Name: "rna", Flat: true, Key: true, Synonyms: []string{"numéro rna", "n° rna", "no rna", "waldec"}},
 	{Name: "indicator", Key: true, Synonyms: []string{"indicateur", "code indicateur", "indicator code", "id indicateur", "measure", "mesure"}},
 	{Name: "territory", Key: true, Synonyms: []string{"territoire", "code territoire", "territory code", "code insee", "insee", "code commune", "code insee commune", "insee code", "codgeo", "ref area", "depcom"}, Loose: []string{"commune", "ville", "city", "lieu", "localité", "arrondissement"}},
-	{Name: "territory_name", Synonyms: []string{"nom territoire", "nom commune", "nom de la commune", "libellé commune", "libellé territoire", "commune", "ville", "city", "town", "lieu", "localité", "libgeo"}},
-	{Name: "postal_code", Synonyms: []string{"code postal", "cp", "postcode", "zip", "zip code"}},
+	{Name: "territory_name", Flat: true, Synonyms: []string{"nom territoire", "nom commune", "nom de la commune", "libellé commune", "libellé territoire", "commune", "ville", "city", "town", "lieu", "localité", "libgeo"}},
+	{Name: "postal_code", Flat: true, Synonyms: []string{"code postal", "cp", "postcode", "zip", "zip code"}},
 	{Name: "period", Key: true, Synonyms: []string{"période", "time period", "exercice", "année", "annee civile", "year", "trimestre", "quarter", "semestre", "mois", "month"}},
-	{Name: "period_start", Key: true, Synonyms: []string{"période début", "début période", "début", "date début", "date de début", "du", "start", "start date", "period from"}},
-	{Name: "period_end", Key: true, Synonyms: []string{"période fin", "fin période", "fin", "date fin", "date de fin", "au", "end", "end date", "period to"}},
+	{Name: "period_start", Flat: true, Key: true, Synonyms: []string{"période début", "début période", "début", "date début", "date de début", "du", "start", "start date", "period from"}},
+	{Name: "period_end", Flat: true, Key: true, Synonyms: []string{"période fin", "fin période", "fin", "date fin", "date de fin", "au", "end", "end date", "period to"}},
 	{Name: "value", Key: true, kind: figure, Synonyms: []string{"valeur", "obs value", "quantité", "quantity", "montant", "amount", "résultat", "nombre"}},
 	{Name: "component.", Object: "components", Key: true, kind: figure, Synonyms: []string{"numérateur=numerator", "numerator=numerator", "dénominateur=denominator", "denominator=denominator", "poids=weight", "effectif répondants=weight", "nombre de répondants=weight"}},
 	{Name: "unit", Key: true, Synonyms: []string{"unité", "unit measure", "unité de mesure", "unit of measure"}},
@@ -133,6 +135,9 @@ var Observations = &Schema{Kind: "observation", List: "observations", Fields: []
 	{Name: "need", Synonyms: []string{"besoin"}},
 	{Name: "contract_uid", Synonyms: []string{"uid marché", "uid contrat"}},
 	{Name: "cumulative", kind: truth, Synonyms: []string{"cumul", "cumulé"}},
+}, ReadOnly: []string{
+	"id", "methodology_version", "vintage", "submission", "state", "acted_by", "mandate", "version",
+	"approved_version", "original_value", "original_unit", "updated_at", "deleted", "links", "meta",
 }}
 
 // Members is the schema of the members of a network.
@@ -174,7 +179,7 @@ var families = map[string]string{
 // silentColumns are written by us beside the sender's and mean nothing when
 // they come back: the errors of a file of rejects, the labels of a template.
 func (s *Schema) silent(header string) bool {
-	if _, ok := errorColumns[header]; ok {
+	if errorColumns[header] {
 		return true
 	}
 	if code, ok := strings.CutSuffix(header, "_label"); ok {
@@ -192,6 +197,3 @@ var errorColumns = func() map[string]bool {
 	}
 	return out
 }()
-
-// sortedKeys lists a map in order.
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -76,7 +76,7 @@ func (r *StatementRow) Tell(faults, warnings []impact.Fault) {
 
 // place gives a fault its column and, as value, the text of its cell.
 func (t *Table) place(r *Record, f impact.Fault) impact.Fault {
-	if f.Column != 0 {
+	if f.Column != 0 || t.strictValues() {
 		return f
 	}
 	at := -1
@@ -142,7 +142,7 @@ func (p *statementParser) read(r *Record) *StatementRow {
 	p.row, p.percent, p.euros = row, false, false
 	st := &row.Statement
 	for i, c := range p.table.Headers.fields[:min(len(r.Cells), len(p.table.Headers.fields))] {
-		if c.field == nil || r.Cells[i] == "" || r.kind(i) == invalid {
+		if k := r.kind(i); c.field == nil || r.Cells[i] == "" && k != null || k == invalid {
 			continue
 		}
 		switch c.field.Name {

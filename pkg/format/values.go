@@ -329,14 +329,3 @@ func trim(s string) string {
 	}
 	return strings.Trim(s, " \t\r\n\u00a0\u202f\u2009\u2007\uFEFF")
 }
-
-// guarded begins what a spreadsheet takes for a formula; "'" before it is the
-// mark that makes it text, and goes when the cell is read.
-const guarded = "=+-@\t\r'"
-
-func unguard(s string) string {
-	if len(s) > 1 && s[0] == '\'' && strings.IndexByte(guarded, s[1]) >= 0 {
-		return s[1:]
-	}
-	return s
-}

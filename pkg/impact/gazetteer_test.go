@@ -293,3 +293,39 @@ func FuzzTerritoryReference(f *testing.F) {
 		}
 	})
 }
+
+func TestPlacesByTheirName(t *testing.T) {
+	for _, c := range []struct{ name, text, postal, want string }{
+		{"a commune", "Villeurbanne", "", "commune-69266"},
+		{"accents and case", "VENISSIEUX", "", "commune-69259"},
+		{"postal code beside", "Villeurbanne", "69100", "commune-69266"},
+		{"postal code in the text", "69100 Villeurbanne", "", "commune-69266"},
+		{"postal code after", "Villeurbanne (69100)", "", "commune-69266"},
+		{"cedex", "69100 Villeurbanne Cedex", "", "commune-69266"},
+		{"Lyon as a whole", "Lyon", "", "commune-69123"},
+		{"Lyon with the postal code of an arrondissement", "LYON", "69003", "arrondissement-69383"},
+		{"an arrondissement", "Lyon 3e arrondissement", "", "arrondissement-69383"},
+		{"the Métropole", "Métropole de Lyon", "", "metropole-200046977"},
+		{"another postal code", "Villeurbanne", "69003", ""},
+		{"a code stands for itself", "commune-69266", "", ""},
+		{"a bare code too", "69266", "", ""},
+		{"a postal code alone", "69100", "", ""},
+		{"nowhere", "Atlantis", "", ""},
+		{"nothing", "", "", ""},
+		{"something long", strings.Repeat("Lyon ", 30), "", ""},
+	} {
+		id, w := gazetteer().Named(c.text, c.postal)
+		if id != c.want {
+			t.Errorf("%s: %q %s is %q, want %q", c.name, c.text, c.postal, id, c.want)
+		}
+		if (w != nil) != (id != "") {
+			t.Errorf("%s: warning %v", c.name, w)
+		}
+		if w != nil {
+			wellSaid(t, *w)
+			if w.Code != "source_value_mapped" || w.Suggestion != id {
+				t.Errorf("%s: %+v", c.name, w)
+			}
+		}
+	}
+}

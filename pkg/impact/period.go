@@ -120,7 +120,7 @@ func wordedPeriod(words []string) (p Period, letter, ok bool) {
 	for _, w := range words {
 		n, isNumber := digits(ordinal(w))
 		switch {
-		case isNumber && len(w) == 4 && year == 0:
+		case allDigits(w) && len(w) == 4 && year == 0:
 			year = n
 		case isNumber && len(w) <= 4 && part == 0:
 			part, ranked = n, !allDigits(w)

@@ -247,3 +247,106 @@ func FuzzParsePeriodQuery(f *testing.F) {
 		}
 	})
 }
+
+func TestReadPeriod(t *testing.T) {
+	for _, c := range []struct{ in, want, warning string }{
+		{"2025", "2025", ""},
+		{" 2025-q3 ", "2025-Q3", ""},
+		{"T3 2025", "2025-Q3", "trimestre_read_as_quarter"},
+		{"t3-2025", "2025-Q3", "trimestre_read_as_quarter"},
+		{"2025-T3", "2025-Q3", "trimestre_read_as_quarter"},
+		{"2025T3", "2025-Q3", "trimestre_read_as_quarter"},
+		{"2025 / T3", "2025-Q3", "trimestre_read_as_quarter"},
+		{"3e trimestre 2025", "2025-Q3", ""},
+		{"3ème Trimestre 2025", "2025-Q3", ""},
+		{"1er trimestre 2025", "2025-Q1", ""},
+		{"trimestre 3 2025", "2025-Q3", ""},
+		{"2nd quarter of 2025", "2025-Q2", ""},
+		{"Q3 2025", "2025-Q3", ""},
+		{"S1 2025", "2025-S1", ""},
+		{"2e semestre 2025", "2025-S2", ""},
+		{"mars 2025", "2025-03", ""},
+		{"Août 2025", "2025-08", ""},
+		{"Sept. 2025", "2025-09", ""},
+		{"March 2025", "2025-03", ""},
+		{"03/2025", "2025-03", ""},
+		{"3/2025", "2025-03", ""},
+		{"2025/03", "2025-03", ""},
+		{"Année 2025", "2025", ""},
+		{"exercice 2025", "2025", ""},
+		{"du 01/07/2023 au 30/06/2024", "2023-07-01/2024-06-30", ""},
+		{"01/07/2023 - 30/06/2024", "2023-07-01/2024-06-30", ""},
+		{"2023-07-01 / 2024-06-30", "2023-07-01/2024-06-30", ""},
+		{"01/01/2025-31/12/2025", "unknown_period_format", ""},
+		{"T5 2025", "unknown_period_format", ""},
+		{"S3 2025", "unknown_period_format", ""},
+		{"trimestre 2025", "unknown_period_format", ""},
+		{"1er 2025", "unknown_period_format", ""},
+		{"13/2025", "unknown_period_format", ""},
+		{"03/25", "unknown_period_format", ""},
+		{"31/12/2025", "unknown_period_format", ""},
+		{"2025 2024", "unknown_period_format", ""},
+		{"mars avril 2025", "unknown_period_format", ""},
+		{"2024-W05", "period_not_allowed", ""},
+		{"", "unknown_period_format", ""},
+		{strings.Repeat("mars ", 20), "unknown_period_format", ""},
+	} {
+		p, w, f := impact.ReadPeriod(c.in)
+		got, warning := p.String(), ""
+		if f != nil {
+			got = string(f.Code)
+			wellSaid(t, *f)
+		}
+		if w != nil {
+			warning = string(w.Code)
+			wellSaid(t, *w)
+			if w.Suggestion != got {
+				t.Errorf("%q: suggestion %q", c.in, w.Suggestion)
+			}
+		}
+		if got != c.want || warning != c.warning {
+			t.Errorf("ReadPeriod(%q) = %s %q, want %s %q", c.in, got, warning, c.want, c.warning)
+		}
+	}
+}
+
+func TestReadDate(t *testing.T) {
+	for in, want := range map[string]string{
+		"2024-12-31": "2024-12-31", "31/12/2024": "2024-12-31", "31.12.2024": "2024-12-31", "31-12-2024": "2024-12-31",
+		"1/7/2024": "2024-07-01", " 01/07/2024 ": "2024-07-01", "31 décembre 2024": "2024-12-31", "1er janv. 2024": "2024-01-01",
+		"2024-12-31 00:00:00": "2024-12-31", "2024-12-31T00:00:00Z": "2024-12-31",
+		"12/31/2024": "invalid_date", "31/12/24": "invalid_date", "30/02/2024": "invalid_date", "2024-12-31 08:00": "invalid_date",
+		"2024/12/31": "invalid_date", "hier": "invalid_date", "": "invalid_date",
+	} {
+		d, f := impact.ReadDate(in)
+		got := d.String()
+		if f != nil {
+			got = string(f.Code)
+			wellSaid(t, *f)
+		}
+		if got != want {
+			t.Errorf("ReadDate(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+// What people write is read the same however it is spaced, and what is canonical
+// stays what it is.
+func FuzzReadPeriod(f *testing.F) {
+	for _, s := range []string{"T3 2025", "3e trimestre 2025", "mars 2025", "01/07/2023 - 30/06/2024", "2025-Q3", "du 1er mai 2025 au 2 mai 2025", "\xff/\xff"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, _, fault := impact.ReadPeriod(s)
+		if fault != nil {
+			return
+		}
+		if p.Start > p.End {
+			t.Errorf("%q gives %s", s, p)
+		}
+		again, w, fault := impact.ReadPeriod(p.String())
+		if fault != nil || w != nil || again != p {
+			t.Errorf("%q gives %s, which reads as %s", s, p, again)
+		}
+	})
+}
