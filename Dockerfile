@@ -25,7 +25,8 @@ USER 10001:10001
 WORKDIR /data
 VOLUME /data
 # Works alone: the embedded database, in the volume. Production gives a postgres:// address instead.
-ENV DATABASE_URL=sqlite:/data/retombees.db
+ENV DATABASE_URL=sqlite:/data/retombees.db RETOMBEES_ADDR=0.0.0.0:8080
 EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=2m CMD ["/usr/local/bin/retombees", "health"]
 ENTRYPOINT ["/usr/local/bin/retombees"]
-CMD ["serve", "--addr", "0.0.0.0:8080"]
+CMD ["serve"]

@@ -29,6 +29,7 @@ type cli struct {
 	Keys        keysCmd        `cmd:"" help:"Replace the keys that sign access tokens, while the service runs."`
 	Territories territoriesCmd `cmd:"" help:"Add what the embedded reference data leaves out: contours."`
 	Demo        demoCmd        `cmd:"" help:"Load the invented demonstration data set into an empty database, once."`
+	Health      healthCmd      `cmd:"" help:"Tell whether a running server can serve: exit code 0, or 1 with the reason. The probe of containers."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 
 	LogLevel  string `enum:"debug,info,warn,error" default:"info" env:"RETOMBEES_LOG_LEVEL" help:"Least serious messages to write: ${enum}."`
