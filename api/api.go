@@ -67,6 +67,9 @@ type Config struct {
 	// APIKeys keeps the keys of scripts, KeyRing knows who calls with one.
 	APIKeys APIKeyStore
 	KeyRing *auth.KeyRing
+	// Networks with their members, and the mandates they receive.
+	Networks NetworkStore
+	Mandates MandateStore
 	// Rates bound what one caller may ask; zero rates are none. Addresses of
 	// callers are taken from X-Forwarded-For when a trusted proxy wrote it.
 	Rates          Rates

@@ -107,7 +107,7 @@ var attacks = map[string][]attempt{
 	},
 	"POST /v1/organisations": {
 		{path: "/v1/organisations", body: object{"name": "X", "siren": "732829320", "organisation_class": "association", "structure_kind": "XX"}, want: "401 422 403 403 403 422 422"},
-		{path: "/v1/organisations", body: object{"name": "X", "siret": "73282932000074", "organisation_class": "association", "structure_kind": "ACI"}, want: "401 403 403 403 403 409 403"},
+		{path: "/v1/organisations", body: object{"name": "X", "siret": "73282932000074", "organisation_class": "association", "structure_kind": "ACI"}, want: "401 403 403 403 403 409 409"},
 	},
 	"GET /v1/organisations/:id": {
 		{path: "/v1/organisations/{atelier}", want: "404 404 403 403 200 200 404"},

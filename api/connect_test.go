@@ -20,6 +20,7 @@ func (w *world) connect(t testing.TB) {
 	c := &w.config
 	c.Figures, c.Follower, c.ObservationIDs = cube, follower, w.store
 	c.Organisations, c.Observations, c.Submissions, c.Questionnaires = w.store, w.store, w.store, w.store
+	c.Networks, c.Mandates = w.store, w.store
 	c.Idempotency, c.AccessLog, c.Commits = w.store, w.store, w.store
 	c.Consents = w.store
 }

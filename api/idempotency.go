@@ -59,6 +59,7 @@ type reply struct {
 	status   int
 	location string
 	etag     string
+	mandate  impact.MandateID
 	seq      int64 // 0: not known
 	body     []byte
 	err      error
@@ -149,6 +150,9 @@ func (r *reply) stored() (impact.StoredResponse, int64, error) {
 	}
 	if r.etag != "" {
 		h["ETag"] = r.etag
+	}
+	if r.mandate != "" {
+		h[mandateHeader] = string(r.mandate)
 	}
 	return impact.StoredResponse{Status: r.status, Header: h, Body: r.body}, r.seq, nil
 }

@@ -24,7 +24,7 @@ type ObservationStore interface {
 	Observation(ctx context.Context, p impact.Principal, id impact.ObservationID) (impact.Observation, error)
 	Observations(ctx context.Context, p impact.Principal, f impact.ObservationFilter, page impact.Page) ([]impact.Observation, []string, error)
 	History(ctx context.Context, p impact.Principal, id impact.ObservationID) ([]impact.Observation, error)
-	DeleteObservation(ctx context.Context, p impact.Principal, id impact.ObservationID, version int) (seq int64, err error)
+	DeleteObservation(ctx context.Context, p impact.Principal, id impact.ObservationID, version int) (impact.Results, error)
 }
 
 // ObservationInput is an observation as its sender states it.
@@ -801,11 +801,12 @@ func (s *server) deleteObservation(c *call) error {
 	if err != nil {
 		return err
 	}
-	seq, err := s.Observations.DeleteObservation(c.r.Context(), c.principal, impact.ObservationID(c.param("id")), version)
+	done, err := s.Observations.DeleteObservation(c.r.Context(), c.principal, impact.ObservationID(c.param("id")), version)
 	if err != nil {
 		return err
 	}
-	return c.done(http.StatusNoContent, 0, seq, nil)
+	c.under(done.Mandates)
+	return c.done(http.StatusNoContent, 0, done.Seq, nil)
 }
 
 // listObservationHistory lists the versions of an observation, the last first.

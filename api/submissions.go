@@ -17,7 +17,7 @@ type SubmissionStore interface {
 	Submission(ctx context.Context, p impact.Principal, id impact.SubmissionID) (impact.Submission, error)
 	Submissions(ctx context.Context, p impact.Principal, f impact.SubmissionFilter, page impact.Page) ([]impact.Submission, []string, error)
 	UpdateSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int, change func(*impact.Submission) error) (impact.Submission, error)
-	DeleteSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int) (seq int64, err error)
+	DeleteSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int) (impact.Results, error)
 	// Transition takes one of the actions submit, approve, return, reopen; a
 	// version of 0 asks for no particular one.
 	Transition(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int, action, reason string) (impact.Submission, error)
@@ -481,11 +481,12 @@ func (s *server) deleteSubmission(c *call) error {
 	if err != nil {
 		return err
 	}
-	seq, err := s.Submissions.DeleteSubmission(c.r.Context(), c.principal, impact.SubmissionID(c.param("id")), version)
+	done, err := s.Submissions.DeleteSubmission(c.r.Context(), c.principal, impact.SubmissionID(c.param("id")), version)
 	if err != nil {
 		return err
 	}
-	return c.done(http.StatusNoContent, 0, seq, nil)
+	c.under(done.Mandates)
+	return c.done(http.StatusNoContent, 0, done.Seq, nil)
 }
 
 // getCompleteness tells what a submission lacks.

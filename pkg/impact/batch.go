@@ -1,9 +1,9 @@
 package impact
 
-// Batch is what one request states, each row already resolved.
+// Batch is what one request states, each row already resolved. Whether the
+// principal may state it, and under which mandate, is found while it is written.
 type Batch struct {
 	Principal Principal
-	Mandate   string // id, when the principal acts under one
 	Rows      []*Row
 	Checker   *Checker
 	// Submission the rows join. Empty: each stays in the submission it is in,
@@ -22,10 +22,12 @@ type Batch struct {
 }
 
 // Results are in the order of the rows. Seq is the commit a reader waits for to
-// see them.
+// see them. Mandates are those that were used, sorted: a network needs one for
+// each organisation.
 type Results struct {
-	Seq  int64
-	Rows []RowResult
+	Seq      int64
+	Rows     []RowResult
+	Mandates []MandateID
 }
 
 // RowResult says what became of one row. A rejected row has its faults in

@@ -55,10 +55,11 @@ type Mandate struct {
 
 // MandateScopes are the scopes a mandate may hold. None implies another: who
 // may write does not read what others wrote, and who corrects or deletes what
-// stands (PATCH, DELETE) needs both.
+// stands (PATCH, DELETE) needs both. Imports are a way of sending, not a right:
+// their rows need ObservationsWrite.
 func MandateScopes() []Scope {
 	return []Scope{
-		ObservationsRead, ObservationsWrite, ImportsWrite, SubmissionsManage, AggregatesLive, OrganisationsRead, OrganisationsWrite,
+		ObservationsRead, ObservationsWrite, SubmissionsManage, AggregatesLive, OrganisationsRead, OrganisationsWrite,
 	}
 }
 
@@ -206,6 +207,13 @@ func (l Lack) Refusal(u Use, nearest *Mandate, c *Catalogue) Fault {
 		f.Detail = Text{FR: "Cette organisation ne vous a pas donné de mandat.", EN: "This organisation has given you no mandate."}
 	}
 	return f
+}
+
+// Permit is the answer to one use: the mandate that allows it, empty when the
+// organisation is the caller's own; or the fault not_mandated.
+type Permit struct {
+	Mandate MandateID
+	Fault   *Fault
 }
 
 // MandateAction is a step of the life-cycle.

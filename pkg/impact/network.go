@@ -112,16 +112,6 @@ func boundary(d Date, open string) string {
 	return open
 }
 
-// SyncMode tells what a list of members stands for.
-type SyncMode string
-
-// Modes. A snapshot is every member there is: those absent from it have left.
-// A delta says nothing of those it does not name.
-const (
-	Snapshot SyncMode = "snapshot"
-	Delta    SyncMode = "delta"
-)
-
 // MemberRow is one member as its network's list has it. Identifiers are
 // normalised. Row comes with the faults found while it was read; a row with
 // faults is left out.
@@ -141,24 +131,30 @@ type MemberRow struct {
 // with.
 type MemberSync struct {
 	Network NetworkID
-	Mode    SyncMode
-	Rows    []*MemberRow
-	// MaxDeleteRatio guards against a list cut short: a snapshot that would end
-	// more than this share of the memberships in force is refused
-	// (delete_guard), unless Confirmed.
-	MaxDeleteRatio float64
+	// Mode: a snapshot (ImportSnapshot) lists every member there is, and those
+	// absent from it have left; a delta (ImportDelta) says nothing of those it
+	// does not name.
+	Mode ImportMode
+	Rows []*MemberRow
+	// MaxDeleteRatio, in thousandths, guards against a list cut short: a
+	// snapshot that would end more than this share of the memberships in force
+	// is refused (delete_guard), unless Confirmed.
+	MaxDeleteRatio int
 	Confirmed      bool
 	// DryRun gives the same results and writes nothing.
 	DryRun bool
 }
 
-// MemberResults are in the order of the rows; Ended are the memberships that
-// end because a snapshot no longer lists them.
+// MemberResults are in the order of the rows.
 type MemberResults struct {
-	Rows       []MemberResult
-	Ended      []Membership
-	Registered int // organisations that were not known before
-	Seq        int64
+	Rows []MemberResult
+	// Ended are the memberships that end because a snapshot no longer lists
+	// them. Withheld would have ended, had every row been understood: while a
+	// row names nobody, nobody is taken for absent.
+	Ended, Withheld []Membership
+	InForce         int // memberships in force before
+	Registered      int // organisations that were not known before
+	Seq             int64
 }
 
 // MemberResult says what became of one row. Removed: the membership has ended.

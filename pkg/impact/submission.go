@@ -30,10 +30,12 @@ type Submission struct {
 	Reason        string // of the last return
 	Observations  int
 	ActedBy       string
-	Mandate       string
+	Mandate       string // under which it was opened
 	Version       int
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
+	// Under are the mandates used by the write this is the answer to.
+	Under []MandateID
 }
 
 // Review tells who approves: a steward, or the rules alone.

@@ -43,7 +43,7 @@ func (w changeWindow) rows(s *Store, ctx context.Context, table string) *gorm.DB
 }
 
 func organisationChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
-	db := w.rows(s, ctx, "organisations").Scopes(ownOrganisation(p))
+	db := w.rows(s, ctx, "organisations").Scopes(s.ownOrganisation(p))
 	if w.filter.Organisation != "" {
 		db = db.Where("organisations.id = ?", w.filter.Organisation)
 	}
@@ -70,7 +70,7 @@ func organisationChanges(ctx context.Context, s *Store, p impact.Principal, w ch
 // writing of what else its row says. A steward is told nothing of a draft, but
 // that a submission it knew is one again.
 func submissionChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
-	condition, args := seesSubmissions(p)
+	condition, args := s.seesSubmissions(p)
 	if p.Role == impact.RoleSteward {
 		condition = "((" + condition + ") AND (step.state IS NULL OR step.state <> 'draft') OR step.action = 'reopen')"
 	}

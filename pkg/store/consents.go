@@ -164,9 +164,9 @@ func consenting(kinds []impact.ConsentKind) (string, []any) {
 
 // shownOrganisation keeps the organisations a caller may see or that consented
 // to be read by it.
-func shownOrganisation(p impact.Principal) func(*gorm.DB) *gorm.DB {
+func (s *Store) shownOrganisation(p impact.Principal) func(*gorm.DB) *gorm.DB {
 	return func(db *gorm.DB) *gorm.DB {
-		own, args := seesOrganisation(p)
+		own, args := s.seesOrganisation(p)
 		agreed, kinds := consenting(p.Shows())
 		return db.Where("("+own+" OR "+agreed+")", append(args, kinds...)...)
 	}
@@ -184,7 +184,7 @@ func (s *Store) asShown(ctx context.Context, p impact.Principal, list []impact.O
 		keys[i] = list[i].Key
 	}
 	var seen []impact.OrganisationKey
-	if err := s.orm(ctx).Model(&organisationRow{}).Scopes(ownOrganisation(p)).Where("key IN ?", keys).Pluck("key", &seen).Error; err != nil {
+	if err := s.orm(ctx).Model(&organisationRow{}).Scopes(s.ownOrganisation(p)).Where("key IN ?", keys).Pluck("key", &seen).Error; err != nil {
 		return err
 	}
 	for _, k := range seen {

@@ -149,7 +149,7 @@ func TestAFailingMemberDoesNotFailTheOthers(t *testing.T) {
 				case 0: // not one's own organisation
 					b := w.batch(hours(communes[i%58], "2025-Q1", "1"))
 					b.Principal, b.AllOrNothing = stranger.p, true
-					if _, err := s.PutObservations(ctx, b); code(err) != "validation_failed" {
+					if _, err := s.PutObservations(ctx, b); code(err) != "not_mandated" {
 						t.Error(err)
 					}
 				case 1: // a submission that is not there

@@ -137,10 +137,9 @@ type factSource struct{ from, place string }
 var allFacts = factSource{"observations AS f", "0"}
 
 // visible begins a query on the facts a principal may see, in the columns of
-// scan. An organisation sees its own. A steward sees what has been handed in:
-// of a draft correction it sees the approved version only. A buyer sees what is
-// approved, of organisations that agreed to it. Nobody else sees any. now gives the SQL of
-// a column in the version that is seen.
+// scan. A steward sees what has been handed in: of a draft correction it sees
+// the approved version only. For the others see seesObservation. now gives the
+// SQL of a column in the version that is seen.
 func (s *Store) visible(q *statement, p impact.Principal, from factSource) (now func(column string) string) {
 	now = func(column string) string { return "f." + column }
 	if p.Role == impact.RoleSteward {
@@ -159,20 +158,15 @@ func (s *Store) visible(q *statement, p impact.Principal, from factSource) (now 
 	}
 	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state, ` + from.place + `
 		FROM ` + from.from + ` JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission`)
-	switch p.Role {
-	case impact.RoleOrganisation:
-		q.add(` WHERE organisations.id = ?`, string(p.Organisation))
-	case impact.RoleSteward:
+	if p.Role == impact.RoleSteward {
 		q.add(` LEFT JOIN observation_versions AS a ON submissions.state NOT IN ('submitted', 'approved') AND f.approved_version <> f.version
 			AND a.organisation = f.organisation AND a.indicator = f.indicator AND a.territory = f.territory AND a.period_start = f.period_start
 			AND a.period_end = f.period_end AND a.cut = f.cut AND a.version = f.approved_version
 			WHERE (submissions.state IN ('submitted', 'approved') OR f.approved_version > 0)`)
-	case impact.RoleBuyer:
-		q.add(` WHERE f.version = f.approved_version AND f.deleted = 0 AND EXISTS (
-			SELECT 1 FROM consents WHERE consents.organisation = f.organisation AND consents.kind = ? AND consents.given = 1)`, string(impact.VisibleToBuyer))
-	default:
-		q.add(` WHERE 1 = 0`)
+		return now
 	}
+	condition, args := s.seesObservation(p)
+	q.add(` WHERE `+condition, args...)
 	return now
 }
 
@@ -414,6 +408,9 @@ func (s *Store) History(ctx context.Context, p impact.Principal, id impact.Obser
 }
 
 func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]impact.Observation, error) {
+	if p.Role == impact.RoleBuyer { // consents are about what is approved, not about how it came to be
+		return nil, nil
+	}
 	var q statement
 	q.add(`SELECT v.value, v.tx, v.organisation, v.territory, v.period_start, v.period_end, v.cut, v.submission, v.profile, v.actor, v.version, f.approved_version,
 			v.indicator, v.obs_status, v.deleted, v.details, organisations.id, own.id, submissions.state, 0
@@ -421,13 +418,10 @@ func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]i
 		JOIN observation_versions AS v ON v.organisation = f.organisation AND v.indicator = f.indicator AND v.territory = f.territory
 			AND v.period_start = f.period_start AND v.period_end = f.period_end AND v.cut = f.cut
 		JOIN submissions AS own ON own.key = v.submission WHERE `)
-	switch p.Role {
-	case impact.RoleOrganisation:
-		q.add(`organisations.id = ?`, string(p.Organisation))
-	case impact.RoleSteward:
-		q.add(`(submissions.state IN ('submitted', 'approved') OR v.version <= f.approved_version)`)
-	default:
-		return nil, nil
+	condition, args := s.seesObservation(p)
+	q.add(condition, args...)
+	if p.Role == impact.RoleSteward {
+		q.add(` AND (submissions.state IN ('submitted', 'approved') OR v.version <= f.approved_version)`)
 	}
 	q.add(sameKey, k.args()...)
 	q.add(` ORDER BY v.version`)
@@ -463,20 +457,20 @@ func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]i
 // seen. What was approved keeps counting until the deletion is approved. A view
 // over components cannot be deleted (bad_state): its components are facts of
 // their own, which other views may show too.
-func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id impact.ObservationID, version int) (seq int64, err error) {
+func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id impact.ObservationID, version int) (done impact.Results, err error) {
 	current, err := s.Observation(ctx, p, id)
 	if err != nil {
-		return 0, err
+		return done, err
 	}
-	if !p.Writes(current.OrganisationID) {
-		return 0, forbidden("observations.write")
+	if p.Role != impact.RoleNetwork && !p.Writes(current.OrganisationID) {
+		return done, forbidden("observations.write")
 	}
 	if len(current.Parts) > 0 {
-		return 0, viewCannotBeDeleted(current.Parts)
+		return done, viewCannotBeDeleted(current.Parts)
 	}
 	key, _ := keyOfID(id) // an id that was just read
 	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
-		w := &workspace{s: s, t: t}
+		w := &workspace{s: s, t: t, acting: []impact.Principal{p}}
 		if w.catalogue, err = s.Catalogue(ctx); err != nil {
 			return err
 		}
@@ -498,13 +492,14 @@ func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id im
 			return err
 		}
 		w.reviewAgain(c.submission, cells, false, p.Client)
-		seq, err = w.write(ctx, "observations")
+		done.Mandates = w.uses.mandates()
+		done.Seq, err = w.write(ctx, "observations")
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("deleting an observation: %w", err)
+		return impact.Results{}, fmt.Errorf("deleting an observation: %w", err)
 	}
-	return seq, nil
+	return done, nil
 }
 
 func viewCannotBeDeleted(parts []impact.Observation) error {

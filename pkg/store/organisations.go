@@ -61,30 +61,21 @@ func (organisationRow) TableName() string { return "organisations" }
 func (externalIDRow) TableName() string   { return "organisation_external_ids" }
 func (siteRow) TableName() string         { return "organisation_sites" }
 
-// ownOrganisation keeps the organisations a caller may see: itself for an
-// organisation, all for stewards and administrators, none for others.
-func ownOrganisation(p impact.Principal) func(*gorm.DB) *gorm.DB {
+// ownOrganisation keeps the organisations a caller may see.
+func (s *Store) ownOrganisation(p impact.Principal) func(*gorm.DB) *gorm.DB {
 	return func(db *gorm.DB) *gorm.DB {
-		condition, args := seesOrganisation(p)
+		condition, args := s.seesOrganisation(p)
 		return db.Where(condition, args...)
 	}
-}
-
-func seesOrganisation(p impact.Principal) (string, []any) {
-	switch p.Role {
-	case impact.RoleSteward, impact.RoleAdministrator:
-		return "1 = 1", nil
-	case impact.RoleOrganisation:
-		return "organisations.id = ?", []any{p.Organisation}
-	}
-	return "1 = 0", nil
 }
 
 // CreateOrganisation registers an organisation. The same SIRET with the same
 // structure kind is the same organisation: Unchanged with the one on record if
 // everything stated is the same, else already_exists with a Link to it.
 // Administrators register anyone, an organisation the establishments of its own
-// SIREN (not_mandated otherwise).
+// SIREN (not_mandated otherwise). A network registers a new member, which
+// belongs to it from today; one that is known already it declares as a member
+// (PutMembership).
 func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o impact.Organisation) (impact.Organisation, impact.Outcome, error) {
 	outcome := impact.Created
 	var created impact.Organisation
@@ -99,31 +90,27 @@ func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o im
 			}
 			if len(same) > 0 {
 				outcome, created = impact.Unchanged, same[0]
+				if p.Role == impact.RoleNetwork {
+					return knownAlready(p.Network, o.SIRET)
+				}
 				if !sameOrganisation(same[0], o) {
 					return alreadyExists("/v1/organisations/" + string(same[0].ID))
 				}
 				return nil
 			}
 		}
-		key, err := t.next(ctx, "organisation", 1)
-		if err != nil {
+		var err error
+		if created, err = s.enter(ctx, t, o); err != nil {
 			return err
 		}
-		created, outcome = o, impact.Created
-		created.Key, created.ID, created.Version = impact.OrganisationKey(key), impact.OrganisationID(s.newID()), 1
-		created.CreatedAt = instant(t.id)
-		created.UpdatedAt = created.CreatedAt
-		if created.ClosedOn == 0 && created.OpenedOn == 0 {
-			created.OpenedOn, created.ClosedOn = impact.MinDate, impact.MaxDate
-		}
-		row, err := rowOfOrganisation(&created, t.id)
-		if err != nil {
-			return err
-		}
-		if err := s.orm(ctx).Create(&row).Error; err != nil {
-			return err
-		}
-		if err := s.writeParts(ctx, &created, nil); err != nil {
+		outcome = impact.Created
+		if p.Role == impact.RoleNetwork {
+			r, err := s.openRoster(ctx, t, p, p.Network, created.Key)
+			if err != nil {
+				return err
+			}
+			r.state(&created, impact.Membership{From: r.today, To: impact.MaxDate})
+			_, err = r.write(ctx)
 			return err
 		}
 		_, err = t.commit(ctx, "organisation", nil)
@@ -135,9 +122,31 @@ func (s *Store) CreateOrganisation(ctx context.Context, p impact.Principal, o im
 	return created, outcome, nil
 }
 
+// enter writes a new organisation into the register.
+func (s *Store) enter(ctx context.Context, t *txn, o impact.Organisation) (impact.Organisation, error) {
+	key, err := t.next(ctx, "organisation", 1)
+	if err != nil {
+		return o, err
+	}
+	o.Key, o.ID, o.Version = impact.OrganisationKey(key), impact.OrganisationID(s.newID()), 1
+	o.CreatedAt = instant(t.id)
+	o.UpdatedAt = o.CreatedAt
+	if o.ClosedOn == 0 && o.OpenedOn == 0 {
+		o.OpenedOn, o.ClosedOn = impact.MinDate, impact.MaxDate
+	}
+	row, err := rowOfOrganisation(&o, t.id)
+	if err != nil {
+		return o, err
+	}
+	if err := s.orm(ctx).Create(&row).Error; err != nil {
+		return o, err
+	}
+	return o, s.writeParts(ctx, &o, nil)
+}
+
 func (s *Store) mayRegister(ctx context.Context, p impact.Principal, o impact.Organisation) error {
 	switch p.Role {
-	case impact.RoleAdministrator:
+	case impact.RoleAdministrator, impact.RoleNetwork:
 		return nil
 	case impact.RoleOrganisation:
 		own, err := s.Organisation(ctx, p, p.Organisation)
@@ -152,6 +161,15 @@ func (s *Store) mayRegister(ctx context.Context, p impact.Principal, o impact.Or
 		}, Hint: impact.Text{FR: "Demandez l'inscription à un administrateur.", EN: "Ask an administrator to register it."}}
 	}
 	return forbidden("organisations.write")
+}
+
+// knownAlready tells a network how to declare a member that is in the register;
+// what the register says of it comes after.
+func knownAlready(network impact.NetworkID, siret string) error {
+	way := "PUT /v1/networks/" + string(network) + "/members/siret:" + siret
+	return &impact.Error{Kind: impact.Conflict, Code: "already_exists", Detail: impact.Text{
+		FR: "Cette organisation est déjà au registre.", EN: "This organisation is in the register already.",
+	}, Hint: impact.Text{FR: "Déclarez-la membre de votre réseau : " + way + ".", EN: "Declare it a member of your network: " + way + "."}}
 }
 
 func alreadyExists(link string) error {
@@ -181,7 +199,7 @@ func nilIfEmpty[T any](s []T) []T {
 
 // Organisation gives one organisation, not_found if the caller may not see it.
 func (s *Store) Organisation(ctx context.Context, p impact.Principal, id impact.OrganisationID) (impact.Organisation, error) {
-	found, err := s.organisations(s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
+	found, err := s.organisations(s.orm(ctx).Scopes(s.ownOrganisation(p)).Where("id = ?", id))
 	if err == nil && len(found) == 0 {
 		err = impact.NotFoundError()
 	}
@@ -195,7 +213,7 @@ func (s *Store) Organisation(ctx context.Context, p impact.Principal, id impact.
 // the caller may see: an id, siret:…, siren:…, rna:… or ext:{source}:{id},
 // identifiers normalised. Empty when none, more than one when ambiguous.
 func (s *Store) FindOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error) {
-	db := s.orm(ctx).Scopes(ownOrganisation(p)).Order("id").Limit(100)
+	db := s.orm(ctx).Scopes(s.ownOrganisation(p)).Order("id").Limit(100)
 	scheme, rest, _ := strings.Cut(ref, ":")
 	switch scheme {
 	case "siret", "siren", "rna":
@@ -221,9 +239,9 @@ func (s *Store) FindOrganisations(ctx context.Context, p impact.Principal, ref s
 // it lists those the caller may see only, then in the order (UpdatedAt, ID):
 // neither is public. next is nil on the last page.
 func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.OrganisationFilter, page impact.Page) (list []impact.Organisation, next []string, err error) {
-	sight := shownOrganisation(p)
+	sight := s.shownOrganisation(p)
 	if !f.UpdatedSince.IsZero() || f.ExternalID != nil {
-		sight = ownOrganisation(p)
+		sight = s.ownOrganisation(p)
 	}
 	db := s.orm(ctx).Scopes(sight)
 	equal := func(column, value string) {
@@ -317,18 +335,21 @@ func pageOf[T any](rows []T, page impact.Page, position func(T) []string) ([]T, 
 func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id impact.OrganisationID, version int, change func(*impact.Organisation) error) (impact.Organisation, error) {
 	var after impact.Organisation
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
-		found, err := s.organisations(s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", id))
+		found, err := s.organisations(s.orm(ctx).Scopes(s.ownOrganisation(p)).Where("id = ?", id))
 		if err != nil {
 			return err
 		}
 		if len(found) == 0 {
 			return impact.NotFoundError()
 		}
-		if p.Role != impact.RoleAdministrator && !p.Writes(id) {
+		if p.Role != impact.RoleAdministrator && p.Role != impact.RoleNetwork && !p.Writes(id) {
 			return forbidden("organisations.write")
 		}
 		// Observations being written hold this lock: they freeze one profile.
 		if err := s.dialect.run(ctx, t, s.dialect.lockOrganisations([]int32{int32(found[0].Key)})...); err != nil {
+			return err
+		}
+		if err := s.mayChange(ctx, p, found[0].Key); err != nil {
 			return err
 		}
 		found, err = s.organisations(s.orm(ctx).Where("id = ?", id))
@@ -367,6 +388,24 @@ func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id i
 		return impact.Organisation{}, fmt.Errorf("changing an organisation: %w", err)
 	}
 	return after, nil
+}
+
+// mayChange refuses a network without mandate organisations.write, and logs the
+// use of the mandate.
+func (s *Store) mayChange(ctx context.Context, p impact.Principal, key impact.OrganisationKey) error {
+	if p.Role != impact.RoleNetwork {
+		return nil
+	}
+	permits, err := s.Mandated(ctx, p, impact.Use{Organisation: key, Scope: impact.OrganisationsWrite, Period: impact.AnyPeriod})
+	switch {
+	case err != nil:
+		return err
+	case permits[0].Fault != nil:
+		return notMandated(permits[0].Fault)
+	case permits[0].Mandate == "":
+		return nil
+	}
+	return s.insertUses(ctx, []useRow{{Mandate: permits[0].Mandate, Client: p.Client, Action: string(impact.OrganisationsWrite), Rows: 1}})
 }
 
 // writeParts writes external ids and sites where they differ from before.

@@ -57,7 +57,8 @@ type member struct {
 	impact.Batch
 	faults, warnings []int // how many each row came with: a second attempt starts from there
 	results          impact.Results
-	err              error // a refusal of this batch; the others go on
+	mandates         map[*impact.Row][]impact.MandateID // of the cells of a row; none for an organisation
+	err              error                              // a refusal of this batch; the others go on
 	done             chan struct{}
 }
 
@@ -70,7 +71,7 @@ func newMember(ctx context.Context, b impact.Batch) *member {
 }
 
 func (m *member) reset() {
-	m.err, m.results = nil, impact.Results{Rows: make([]impact.RowResult, len(m.Rows))}
+	m.err, m.results, m.mandates = nil, impact.Results{Rows: make([]impact.RowResult, len(m.Rows))}, nil
 	m.restore()
 }
 
@@ -106,6 +107,9 @@ type submissionState struct {
 type workspace struct {
 	s             *Store
 	t             *txn
+	acting        []impact.Principal // whose rights are read
+	rights        *rights
+	uses          uses
 	catalogue     *impact.Catalogue
 	organisations map[int32]*organisationState
 	locked        []impact.Period
@@ -143,6 +147,7 @@ func (s *Store) put(ctx context.Context, t *txn, members []*member) error {
 	names := map[externalKey]bool{}
 	for _, m := range members {
 		m.reset()
+		w.acting = append(w.acting, m.Principal)
 		for _, r := range m.Rows {
 			if len(r.Faults) > 0 || r.Organisation == nil {
 				continue
@@ -209,6 +214,14 @@ func (w *workspace) read(ctx context.Context, keys []int32, pairs []pair, names 
 	}
 	if err := d.run(ctx, w.t, steps...); err != nil {
 		return fmt.Errorf("locking organisations and reading their facts: %w", err)
+	}
+	wanted := make([]impact.OrganisationKey, len(keys))
+	for i, k := range keys {
+		wanted[i] = impact.OrganisationKey(k)
+	}
+	var err error
+	if w.rights, err = w.s.rightsOf(ctx, w.acting, wanted); err != nil {
+		return fmt.Errorf("reading mandates: %w", err)
 	}
 	return w.readNames(ctx, names)
 }
@@ -372,12 +385,7 @@ func (w *workspace) admit(m *member, r *impact.Row) {
 	if len(r.Faults) > 0 {
 		return
 	}
-	if r.Organisation == nil || w.organisations[int32(r.Organisation.Key)] == nil || !m.Principal.Writes(w.organisations[int32(r.Organisation.Key)].id) {
-		r.Faults = append(r.Faults, impact.Fault{
-			Code: "not_mandated", Pointer: "/organisation",
-			Detail: impact.Text{FR: "Vous n'avez pas le droit d'écrire pour cette organisation.", EN: "You may not write for this organisation."},
-			Hint:   impact.Text{FR: "Utilisez un client qui agit pour elle.", EN: "Use a client that acts for it."},
-		})
+	if !w.entitled(m, r) {
 		return
 	}
 	for _, closed := range w.locked {
@@ -392,6 +400,68 @@ func (w *workspace) admit(m *member, r *impact.Row) {
 	}
 }
 
+// entitled finds the right by which each cell of a row is written; a cell
+// without one is a fault of the row.
+func (w *workspace) entitled(m *member, r *impact.Row) bool {
+	if m.Principal.Role != impact.RoleNetwork || len(r.Cells) == 0 {
+		u := impact.Use{Scope: impact.ObservationsWrite, Period: impact.AnyPeriod}
+		if r.Organisation != nil {
+			u.Organisation = r.Organisation.Key
+		}
+		_, fault := w.may(m.Principal, u)
+		return fault == nil || blame(r, fault)
+	}
+	mandates := make([]impact.MandateID, len(r.Cells))
+	for i := range r.Cells {
+		c := &r.Cells[i]
+		var fault *impact.Fault
+		mandates[i], fault = w.may(m.Principal, impact.Use{Organisation: c.Organisation, Scope: impact.ObservationsWrite, Indicator: c.Indicator, Period: c.Period})
+		if fault != nil {
+			return blame(r, fault)
+		}
+	}
+	if m.mandates == nil {
+		m.mandates = make(map[*impact.Row][]impact.MandateID, len(m.Rows))
+	}
+	m.mandates[r] = mandates
+	return true
+}
+
+func blame(r *impact.Row, f *impact.Fault) bool {
+	if f.Pointer == "" {
+		f.Pointer = "/organisation"
+	}
+	r.Faults = append(r.Faults, *f)
+	return false
+}
+
+// mandateOf is the mandate under which a cell of a row is written, "" when the
+// organisation writes for itself.
+func (m *member) mandateOf(r *impact.Row, cell int) impact.MandateID {
+	if list := m.mandates[r]; cell < len(list) {
+		return list[cell]
+	}
+	return ""
+}
+
+// note keeps the mandates under which a row is written, and counts the row in
+// their logs.
+func (w *workspace) note(m *member, r *impact.Row) {
+	list := slices.Clone(m.mandates[r])
+	slices.Sort(list)
+	for _, mandate := range slices.Compact(list) {
+		if mandate == "" {
+			continue
+		}
+		if !r.Delete { // counted where it is buried
+			w.uses.add(m.Principal, string(impact.ObservationsWrite), mandate)
+		}
+		if i, found := slices.BinarySearch(m.results.Mandates, mandate); !found {
+			m.results.Mandates = slices.Insert(m.results.Mandates, i, mandate)
+		}
+	}
+}
+
 // target finds the submission a batch names and refuses rows that cannot join.
 func (w *workspace) target(m *member) (*submissionState, error) {
 	if m.Submission == "" {
@@ -400,7 +470,10 @@ func (w *workspace) target(m *member) (*submissionState, error) {
 	var target *submissionState
 	for key, list := range w.submissions {
 		for _, u := range list {
-			if u.ID == m.Submission && m.Principal.Writes(w.organisations[key].id) {
+			if u.ID != m.Submission {
+				continue
+			}
+			if _, fault := w.may(m.Principal, impact.Use{Organisation: impact.OrganisationKey(key), Scope: impact.SubmissionsManage, Period: u.period()}); fault == nil {
 				target = u
 			}
 		}
@@ -521,6 +594,8 @@ func (m *member) refusal() error {
 	switch {
 	case all("period_locked"):
 		e.Kind, e.Code = impact.Locked, "period_locked"
+	case all("not_mandated"):
+		e.Kind, e.Code = impact.Forbidden, "not_mandated"
 	case all("already_exists"):
 		e.Kind, e.Code, e.Link = impact.Conflict, "already_exists", faults[0].Suggestion
 	default:
@@ -532,10 +607,6 @@ func (m *member) refusal() error {
 
 // take writes the rows without fault into the workspace.
 func (w *workspace) take(ctx context.Context, m *member, target *submissionState) error {
-	who, err := numberOf(ctx, w.t, &w.s.actors, actor{m.Principal.Client, m.Mandate})
-	if err != nil {
-		return err
-	}
 	warned := map[*submissionState]bool{}
 	written := map[*submissionState][]*cell{}
 	for i, r := range m.Rows {
@@ -544,6 +615,7 @@ func (w *workspace) take(ctx context.Context, m *member, target *submissionState
 			result.Outcome = impact.Rejected
 			continue
 		}
+		w.note(m, r)
 		if r.Delete {
 			removed, err := w.remove(ctx, m, r)
 			if err != nil {
@@ -558,7 +630,7 @@ func (w *workspace) take(ctx context.Context, m *member, target *submissionState
 		}
 		outcomes := map[impact.Outcome]int{}
 		for j := range r.Cells {
-			c, outcome, err := w.state(ctx, m, r, &r.Cells[j], who, target)
+			c, outcome, err := w.state(ctx, m, r, j, target)
 			if err != nil {
 				return err
 			}
@@ -626,7 +698,8 @@ func (w *workspace) reviewAgain(u *submissionState, cells []*cell, warned bool, 
 }
 
 // state writes one cell, unless it says the same already.
-func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, o *impact.Observation, who int32, target *submissionState) (*cell, impact.Outcome, error) {
+func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, n int, target *submissionState) (*cell, impact.Outcome, error) {
+	o, mandate := &r.Cells[n], string(m.mandateOf(r, n))
 	k, err := w.keyOf(ctx, o)
 	if err != nil {
 		return nil, "", err
@@ -676,7 +749,9 @@ func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, o *impa
 	if !c.live() {
 		outcome = impact.Created
 	}
-	next.actor = who
+	if next.actor, err = numberOf(ctx, w.t, &w.s.actors, actor{m.Principal.Client, mandate}); err != nil {
+		return nil, "", err
+	}
 	if next.profile, err = numberOf(ctx, w.t, &w.s.profiles, profile{w.organisations[k.organisation].profile, methodology}); err != nil {
 		return nil, "", err
 	}
@@ -685,7 +760,7 @@ func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, o *impa
 	w.revise(c, next)
 	to := target
 	if to == nil {
-		to = w.join(c, from, r.Period, m)
+		to = w.join(c, from, r.Period, m.Principal.Client, mandate)
 	}
 	w.move(c, from, to, live, true)
 	return c, outcome, nil
@@ -730,7 +805,7 @@ func (w *workspace) move(c *cell, from, to *submissionState, was, is bool) {
 // join gives the submission a fact belongs to: the one it is in; else the
 // narrowest that contains its period, open ones first; else a new one for its
 // calendar year.
-func (w *workspace) join(c *cell, current *submissionState, p impact.Period, m *member) *submissionState {
+func (w *workspace) join(c *cell, current *submissionState, p impact.Period, client, mandate string) *submissionState {
 	if current != nil {
 		return current
 	}
@@ -756,7 +831,7 @@ func (w *workspace) join(c *cell, current *submissionState, p impact.Period, m *
 	first, last := impact.YearPeriod(p.Start.Year()), impact.YearPeriod(p.End.Year())
 	return w.open(submissionRow{
 		ID: impact.SubmissionID(w.s.newID()), Organisation: organisation, PeriodStart: first.Start, PeriodEnd: last.End,
-		State: impact.Draft, Review: impact.Manual, ActedBy: m.Principal.Client, Mandate: m.Mandate,
+		State: impact.Draft, Review: impact.Manual, ActedBy: client, Mandate: mandate,
 	})
 }
 
@@ -771,6 +846,9 @@ func (w *workspace) open(row submissionRow) *submissionState {
 // write flushes the workspace, sorted by key, and takes the commit number: 0
 // when nothing changed.
 func (w *workspace) write(ctx context.Context, kind string) (int64, error) {
+	if err := w.logUses(ctx); err != nil {
+		return 0, err
+	}
 	changed, left, err := w.writeSubmissions(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("writing submissions: %w", err)

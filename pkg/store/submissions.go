@@ -59,13 +59,16 @@ func (r *submissionRow) submission(organisation impact.OrganisationID) impact.Su
 }
 
 // seesSubmissions keeps the submissions a caller may see: its own for an
-// organisation, those that have been handed in for a steward.
-func seesSubmissions(p impact.Principal) (string, []any) {
+// organisation; for a network its own and those it may manage; those that have
+// been handed in for a steward.
+func (s *Store) seesSubmissions(p impact.Principal) (string, []any) {
 	switch p.Role {
 	case impact.RoleSteward:
 		return "submissions.state <> 'draft'", nil
 	case impact.RoleOrganisation:
 		return "organisations.id = ?", []any{p.Organisation}
+	case impact.RoleNetwork:
+		return s.mandated(p, impact.SubmissionsManage, "submissions.organisation", "AND r.period_start <= submissions.period_start AND r.period_end >= submissions.period_end")
 	}
 	return "1 = 0", nil
 }
@@ -77,7 +80,7 @@ type foundSubmission struct {
 }
 
 func (s *Store) submissionQuery(ctx context.Context, p impact.Principal) *gorm.DB {
-	condition, args := seesSubmissions(p)
+	condition, args := s.seesSubmissions(p)
 	return s.orm(ctx).Table("submissions").Select("submissions.*, organisations.id AS organisation_id").
 		Joins("JOIN organisations ON organisations.key = submissions.organisation").
 		Where("submissions.deleted = 0").Where(condition, args...)
@@ -90,19 +93,23 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 	var created impact.Submission
 	var results impact.Results
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
-		if !p.Writes(stated.Organisation) {
-			return impact.NotFoundError()
-		}
-		organisations, err := s.organisations(s.orm(ctx).Scopes(ownOrganisation(p)).Where("id = ?", stated.Organisation))
+		organisations, err := s.organisations(s.orm(ctx).Scopes(s.ownOrganisation(p)).Where("id = ?", stated.Organisation))
 		if err != nil {
 			return err
 		}
-		if len(organisations) == 0 {
+		if len(organisations) == 0 || p.Role != impact.RoleNetwork && !p.Writes(stated.Organisation) {
 			return impact.NotFoundError()
 		}
 		key := int32(organisations[0].Key)
-		w := &workspace{s: s, t: t}
+		w := &workspace{s: s, t: t, acting: []impact.Principal{p}}
+		if w.catalogue, err = s.Catalogue(ctx); err != nil {
+			return err
+		}
 		if err := w.read(ctx, []int32{key}, nil, nil); err != nil {
+			return err
+		}
+		mandate, err := w.manage(p, key, stated.Period)
+		if err != nil {
 			return err
 		}
 		for _, u := range w.submissions[key] {
@@ -119,8 +126,12 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 		}
 		u := w.open(submissionRow{
 			ID: impact.SubmissionID(s.newID()), Organisation: key, PeriodStart: stated.Period.Start, PeriodEnd: stated.Period.End,
-			Questionnaire: stated.Questionnaire, Source: stated.Source, State: impact.Draft, Review: review, ActedBy: p.Client, Mandate: stated.Mandate,
+			Questionnaire: stated.Questionnaire, Source: stated.Source, State: impact.Draft, Review: review, ActedBy: p.Client, Mandate: string(mandate),
 		})
+		under := w.uses.mandates()
+		if err := w.logUses(ctx); err != nil {
+			return err
+		}
 		_, left, err := w.writeSubmissions(ctx)
 		if err != nil {
 			return err
@@ -140,7 +151,10 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 				return err
 			}
 			created = row.submission(stated.Organisation)
+			under = append(under, results.Mandates...)
+			slices.Sort(under)
 		}
+		created.Under = slices.Compact(under)
 		results.Seq, err = t.commit(ctx, "submission", nil)
 		return err
 	})
@@ -233,7 +247,7 @@ func (s *Store) changeSubmission(ctx context.Context, p impact.Principal, id imp
 		if err != nil {
 			return err
 		}
-		w := &workspace{s: s, t: t}
+		w := &workspace{s: s, t: t, acting: []impact.Principal{p}}
 		if w.catalogue, err = s.Catalogue(ctx); err != nil {
 			return err
 		}
@@ -250,10 +264,12 @@ func (s *Store) changeSubmission(ctx context.Context, p impact.Principal, id imp
 		if err := do(ctx, w, u); err != nil {
 			return err
 		}
+		under := w.uses.mandates()
 		if _, err := w.write(ctx, "submission"); err != nil {
 			return err
 		}
 		after = u.submission(found.OrganisationID)
+		after.Under = under
 		return nil
 	})
 	return after, err
@@ -263,14 +279,13 @@ func (s *Store) changeSubmission(ctx context.Context, p impact.Principal, id imp
 // draft. The period keeps containing the observations.
 func (s *Store) UpdateSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int, change func(*impact.Submission) error) (impact.Submission, error) {
 	after, err := s.changeSubmission(ctx, p, id, version, func(ctx context.Context, w *workspace, u *submissionState) error {
-		owner := w.organisations[u.Organisation].id
-		if !p.Writes(owner) {
-			return forbidden("submissions.manage")
+		if _, err := w.manage(p, u.Organisation, u.period()); err != nil {
+			return err
 		}
 		if u.State != impact.Draft {
 			return badState(u.State)
 		}
-		stated := u.submission(owner)
+		stated := u.submission(w.organisations[u.Organisation].id)
 		if err := change(&stated); err != nil {
 			return err
 		}
@@ -280,6 +295,11 @@ func (s *Store) UpdateSubmission(ctx context.Context, p impact.Principal, id imp
 				return err
 			}
 			u.Review = review
+		}
+		if stated.Period != u.period() {
+			if _, err := w.manage(p, u.Organisation, stated.Period); err != nil {
+				return err
+			}
 		}
 		if err := s.unlocked(w.locked, stated.Period); err != nil {
 			return err
@@ -313,10 +333,10 @@ func (s *Store) UpdateSubmission(ctx context.Context, p impact.Principal, id imp
 
 // DeleteSubmission withdraws a draft that was never approved; its observations
 // get tombstones.
-func (s *Store) DeleteSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int) (seq int64, err error) {
-	_, err = s.changeSubmission(ctx, p, id, version, func(ctx context.Context, w *workspace, u *submissionState) error {
-		if !p.Writes(w.organisations[u.Organisation].id) {
-			return forbidden("submissions.manage")
+func (s *Store) DeleteSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID, version int) (impact.Results, error) {
+	after, err := s.changeSubmission(ctx, p, id, version, func(ctx context.Context, w *workspace, u *submissionState) error {
+		if _, err := w.manage(p, u.Organisation, u.period()); err != nil {
+			return err
 		}
 		if u.State != impact.Draft {
 			return badState(u.State)
@@ -336,9 +356,10 @@ func (s *Store) DeleteSubmission(ctx context.Context, p impact.Principal, id imp
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("deleting a submission: %w", err)
+		return impact.Results{}, fmt.Errorf("deleting a submission: %w", err)
 	}
-	return s.Seq(ctx)
+	seq, err := s.Seq(ctx)
+	return impact.Results{Seq: seq, Mandates: after.Under}, err
 }
 
 // cellsOf reads the facts of a submission, tombstones included.
@@ -358,15 +379,23 @@ func (w *workspace) cellsOf(ctx context.Context, u *submissionState) ([]*cell, e
 	return cells, nil
 }
 
-// bury writes tombstones on what lives.
+// bury writes tombstones on what lives; not_mandated when the principal may not
+// write one of them.
 func (w *workspace) bury(ctx context.Context, p impact.Principal, cells []*cell) error {
-	who, err := numberOf(ctx, w.t, &w.s.actors, actor{p.Client, ""})
-	if err != nil {
-		return err
-	}
 	for _, c := range cells {
 		if !c.live() {
 			continue
+		}
+		mandate, fault := w.may(p, impact.Use{
+			Organisation: impact.OrganisationKey(c.now.organisation), Scope: impact.ObservationsWrite, Indicator: impact.IndicatorKey(c.now.indicator), Period: c.now.period(),
+		})
+		if fault != nil {
+			return notMandated(fault)
+		}
+		w.uses.add(p, usedToDelete, mandate)
+		who, err := numberOf(ctx, w.t, &w.s.actors, actor{p.Client, string(mandate)})
+		if err != nil {
+			return err
 		}
 		w.unname(c, "", "")
 		next := c.now
@@ -400,13 +429,13 @@ func (s *Store) Transition(ctx context.Context, p impact.Principal, id impact.Su
 		if !known {
 			return impact.NotFoundError()
 		}
-		owner := w.organisations[u.Organisation].id
-		if p.Role != step.role || p.Role == impact.RoleOrganisation && !p.Writes(owner) {
-			scope := "submissions.review"
-			if step.role == impact.RoleOrganisation {
-				scope = "submissions.manage"
+		switch {
+		case step.role == impact.RoleOrganisation: // or a network for it
+			if _, err := w.manage(p, u.Organisation, u.period()); err != nil {
+				return err
 			}
-			return forbidden(scope)
+		case p.Role != step.role:
+			return forbidden("submissions.review")
 		}
 		if !slices.Contains(step.from, u.State) {
 			return badState(u.State)
