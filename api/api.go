@@ -43,9 +43,12 @@ type Config struct {
 	// Verifier turns an access token into its principal.
 	Verifier Verifier
 	// Issuer and Clients serve POST /oauth/token, Keys the keys it signs with.
-	Issuer  TokenIssuer
-	Keys    KeyPublisher
-	Clients ClientSource
+	Issuer TokenIssuer
+	Keys   KeyPublisher
+	// Tokens and Revocations serve POST /oauth/introspect and /oauth/revoke.
+	Tokens      TokenInspector
+	Revocations RevocationStore
+	Clients     ClientStore
 	// Geometries of territories; nil when there is none.
 	Geometries GeometrySource
 	// Figures are computed from facts; Follower waits until they know a write.

@@ -94,6 +94,14 @@ var attacks = map[string][]attempt{
 	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: fmt.Sprintf(adminOnly, "409")}},
 	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
 
+	"GET /v1/clients":       {{path: "/v1/clients?role=organisation", want: fmt.Sprintf(adminOnly, "200")}},
+	"POST /v1/clients":      {{path: "/v1/clients", body: object{"name": "Mine", "role": "organisation", "organisation": "nobody"}, want: fmt.Sprintf(adminOnly, "422")}},
+	"GET /v1/clients/:id":   {{path: "/v1/clients/{client}", want: fmt.Sprintf(adminOnly, "200")}, {path: "/v1/clients/{client}", h: held, want: fmt.Sprintf(adminOnly, "304")}},
+	"PATCH /v1/clients/:id": {{path: "/v1/clients/{client}", body: object{"scopes": []string{"observations.read"}}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
+	// The administrator's own attempts name no client: what they do to one is in clients_test.go.
+	"DELETE /v1/clients/:id":             {{path: "/v1/clients/guessed", want: fmt.Sprintf(adminOnly, "404")}},
+	"POST /v1/clients/:id/rotate-secret": {{path: "/v1/clients/guessed/rotate-secret", want: fmt.Sprintf(adminOnly, "404")}},
+
 	"GET /.well-known/oauth-authorization-server":  {{path: "/.well-known/oauth-authorization-server", want: open}},
 	"GET /.well-known/oauth-protected-resource/v1": {{path: "/.well-known/oauth-protected-resource/v1", want: open}},
 
@@ -198,8 +206,9 @@ var attacks = map[string][]attempt{
 }
 
 // without are routes that take no token: the assets of the documentation, and
-// the one where tokens are asked for, which TestTokenRefusalsFollowOAuth holds.
-var without = []string{"POST /oauth/token", "GET /docs/:file", "GET /docs/swagger-ui/:file"}
+// those where clients show their secret, which oauth_test.go and token_test.go
+// hold.
+var without = []string{"POST /oauth/token", "POST /oauth/revoke", "POST /oauth/introspect", "GET /docs/:file", "GET /docs/swagger-ui/:file"}
 
 func TestAttackers(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
@@ -346,7 +355,7 @@ func (w *world) plant(t *testing.T) *secrets {
 	s := &secrets{
 		ids: map[string]string{
 			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
-			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor,
+			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{client}": x.id,
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
 		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source"},

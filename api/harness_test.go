@@ -84,6 +84,9 @@ func embedded(t testing.TB) *world {
 // now is the clock of tests.
 func now() time.Time { return time.Now() }
 
+// setup is who prepares a world.
+var setup = impact.Principal{Client: "setup", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
+
 func newWorld(t testing.TB, databaseURL string) *world {
 	t.Helper()
 	ctx := context.Background()
@@ -117,7 +120,7 @@ func newWorld(t testing.TB, databaseURL string) *world {
 
 	w.config = api.Config{
 		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: log, CursorKey: []byte("the same on every replica"),
-		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
+		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Tokens: w.issuer, Revocations: w.store, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
 		APIKeys: w.store, KeyRing: auth.NewKeyRing(w.store, now), Rates: patient,
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	}
@@ -129,10 +132,9 @@ func newWorld(t testing.TB, databaseURL string) *world {
 	w.contract, err = contract.Load()
 	must(t, err)
 
-	admin := impact.Principal{Client: "setup", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
-	w.atelier = w.register(t, admin, impact.Organisation{Name: "L'Atelier du réemploi", SIREN: "732829320", Class: impact.Association, ESS: "true", ESSBasis: "statutory", StructureKind: "ACI", SizeClass: "small", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
-	w.bocage = w.register(t, admin, impact.Organisation{Name: "Bocage & Cie", SIREN: "552100554", Class: impact.Company, ESS: "false", SizeClass: "medium", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
-	w.federation, err = w.store.CreateNetwork(ctx, admin, impact.Network{Name: "Fédération des ateliers", Code: "FEDATE"})
+	w.atelier = w.register(t, setup, impact.Organisation{Name: "L'Atelier du réemploi", SIREN: "732829320", Class: impact.Association, ESS: "true", ESSBasis: "statutory", StructureKind: "ACI", SizeClass: "small", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
+	w.bocage = w.register(t, setup, impact.Organisation{Name: "Bocage & Cie", SIREN: "552100554", Class: impact.Company, ESS: "false", SizeClass: "medium", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
+	w.federation, err = w.store.CreateNetwork(ctx, setup, impact.Network{Name: "Fédération des ateliers", Code: "FEDATE"})
 	must(t, err)
 	w.anonymous = &caller{w: w}
 	w.organisation = w.client(t, impact.Client{Name: "Atelier", Role: impact.RoleOrganisation, Organisation: w.atelier.ID})
@@ -157,7 +159,7 @@ func (w *world) client(t testing.TB, c impact.Client) *caller {
 	t.Helper()
 	secret := auth.NewSecret()
 	c.Scopes, c.SecretHashes = impact.AllowedScopes(c.Role), []string{auth.HashSecret(secret)}
-	created, err := w.store.CreateClient(context.Background(), c)
+	created, err := w.store.CreateClient(context.Background(), setup, c)
 	must(t, err)
 	x := &caller{w: w, id: created.ID, secret: secret}
 	a := w.anonymous.post(t, "/oauth/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {x.id}, "client_secret": {secret}})

@@ -40,6 +40,10 @@ type AuthorizationServer struct {
 	ResponseTypes        []string `json:"response_types_supported"`
 	GrantTypes           []string `json:"grant_types_supported"`
 	TokenAuthMethods     []string `json:"token_endpoint_auth_methods_supported"`
+	RevocationEndpoint   string   `json:"revocation_endpoint" example:"https://impact.example.org/oauth/revoke"`
+	RevocationMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	IntrospectEndpoint   string   `json:"introspection_endpoint" example:"https://impact.example.org/oauth/introspect"`
+	IntrospectMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
 	ServiceDocumentation string   `json:"service_documentation"`
 	UILocales            []string `json:"ui_locales_supported"`
 }
@@ -107,7 +111,9 @@ func (s *server) authorizationServer(c *call) error {
 	return c.answer(http.StatusOK, AuthorizationServer{
 		Issuer: s.PublicURL, TokenEndpoint: s.PublicURL + "/oauth/token", JWKSURI: s.PublicURL + "/oauth/jwks.json",
 		ScopesSupported: scopeNames(impact.Scopes()), ResponseTypes: []string{}, GrantTypes: []string{"client_credentials"},
-		TokenAuthMethods: clientMethods, ServiceDocumentation: s.PublicURL + "/docs", UILocales: []string{"fr", "en"},
+		TokenAuthMethods: clientMethods, RevocationEndpoint: s.PublicURL + "/oauth/revoke", RevocationMethods: clientMethods,
+		IntrospectEndpoint: s.PublicURL + "/oauth/introspect", IntrospectMethods: clientMethods,
+		ServiceDocumentation: s.PublicURL + "/docs", UILocales: []string{"fr", "en"},
 	})
 }
 

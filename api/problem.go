@@ -81,6 +81,11 @@ func (c *call) entries(faults []impact.Fault) []ProblemEntry {
 
 // fail is the one place where an error becomes HTTP.
 func (c *call) fail(err error) {
+	if r, ok := errors.AsType[*oauthRefusal](err); ok {
+		c.code = r.code
+		c.refuseOAuth(r)
+		return
+	}
 	e, ok := errors.AsType[*impact.Error](err)
 	if !ok {
 		e = c.foreign(err)

@@ -98,6 +98,16 @@ func Routes() []Route {
 		{Method: "GET", Path: protectedResource, handle: (*server).protected, Access: public, Cache: cacheReference, Counting: Documents},
 		{Method: "GET", Path: "/oauth/jwks.json", handle: (*server).jwks, Access: public, Cache: cacheKeys, Counting: Documents},
 		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
+		{Method: "POST", Path: "/oauth/revoke", handle: (*server).revoke, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
+		{Method: "POST", Path: "/oauth/introspect", handle: (*server).introspect, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
+
+		// Clients
+		{Method: "GET", Path: "/v1/clients", handle: (*server).listClients, Access: scope(impact.ClientsManage), Params: "role organisation network buyer", Paged: true},
+		{Method: "POST", Path: "/v1/clients", handle: (*server).createClient, Access: scope(impact.ClientsManage)},
+		{Method: "GET", Path: "/v1/clients/:id", handle: (*server).getClient, Access: scope(impact.ClientsManage)},
+		{Method: "PATCH", Path: "/v1/clients/:id", handle: (*server).updateClient, Access: scope(impact.ClientsManage)},
+		{Method: "DELETE", Path: "/v1/clients/:id", handle: (*server).deleteClient, Access: scope(impact.ClientsManage)},
+		{Method: "POST", Path: "/v1/clients/:id/rotate-secret", handle: (*server).rotateClientSecret, Access: scope(impact.ClientsManage)},
 
 		// Keys of scripts
 		{Method: "GET", Path: "/v1/api-keys", handle: (*server).listAPIKeys, Access: scope(impact.KeysManage), Paged: true},

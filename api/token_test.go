@@ -51,7 +51,8 @@ func TestTokenRefusalsFollowOAuth(t *testing.T) {
 		return url.Values{"grant_type": {"client_credentials"}, k: {v}}
 	}
 	revoked := w.client(t, impact.Client{Name: "Ancien", Role: impact.RoleSteward})
-	must(t, w.store.RevokeClient(t.Context(), revoked.id))
+	_, err := w.store.RevokeClient(t.Context(), setup, revoked.id)
+	must(t, err)
 	for name, c := range map[string]struct {
 		a      answer
 		status int

@@ -18,7 +18,7 @@ type clientCmd struct {
 	Create clientCreateCmd `cmd:"" help:"Register a client and print its secret, once."`
 	List   clientListCmd   `cmd:"" help:"List the clients, without secrets."`
 	Rotate clientRotateCmd `cmd:"" help:"Give a client a new secret and print it, once. The former one stays valid until it is ended."`
-	Revoke clientRevokeCmd `cmd:"" help:"Refuse a client from now on. Tokens already issued end within 15 minutes."`
+	Revoke clientRevokeCmd `cmd:"" help:"Refuse a client from now on. Tokens already issued are refused within seconds."`
 }
 
 // operator is who acts from the command line: the one with the database.
@@ -32,20 +32,24 @@ func operator() impact.Principal {
 type clientCreateCmd struct {
 	databaseFlags
 	Name         string   `arg:"" help:"What people call it: \"CRM Cocagne\"."`
-	Role         string   `required:"" enum:"organisation,buyer,steward,administrator" help:"What it acts as: ${enum}."`
+	Role         string   `required:"" enum:"organisation,network,buyer,steward,administrator" help:"What it acts as: ${enum}."`
 	Organisation string   `placeholder:"REF" help:"The organisation it acts for: its id, siret:…, siren:…, rna:… or ext:SOURCE:ID. Required for role organisation."`
+	Network      string   `placeholder:"ID" help:"The network whose staff it is. Required for role network."`
 	Buyer        string   `placeholder:"ID" help:"The buyer whose staff it is. Required for role buyer."`
 	Scopes       []string `placeholder:"SCOPE" help:"Scopes it may ask for, separated by commas. Default: all those of its role."`
 	JSON         bool     `name:"json" help:"Print JSON, for programs."`
 }
 
 func (c clientCreateCmd) Run(w *world) (err error) {
-	client := impact.Client{Name: strings.TrimSpace(c.Name), Role: impact.Role(c.Role), Buyer: c.Buyer}
+	client := impact.Client{Name: strings.TrimSpace(c.Name), Role: impact.Role(c.Role), Network: impact.NetworkID(c.Network), Buyer: c.Buyer}
 	if client.Name == "" {
 		return errors.New("a client needs a name")
 	}
 	if (c.Organisation != "") != (client.Role == impact.RoleOrganisation) {
 		return errors.New("--organisation goes with --role organisation, and this role needs it")
+	}
+	if (c.Network != "") != (client.Role == impact.RoleNetwork) {
+		return errors.New("--network goes with --role network, and this role needs it")
 	}
 	if (c.Buyer != "") != (client.Role == impact.RoleBuyer) {
 		return errors.New("--buyer goes with --role buyer, and this role needs it")
@@ -67,7 +71,7 @@ func (c clientCreateCmd) Run(w *world) (err error) {
 	}
 	secret := auth.NewSecret()
 	client.SecretHashes = auth.Rotate(nil, secret)
-	if client, err = s.CreateClient(w.ctx, client); err != nil {
+	if client, err = s.CreateClient(w.ctx, operator(), client); err != nil {
 		return err
 	}
 	return printSecret(w.stdout, client, secret, c.JSON)
@@ -117,9 +121,10 @@ func printSecret(to io.Writer, c impact.Client, secret string, asJSON bool) erro
 			Name         string `json:"name"`
 			Role         string `json:"role"`
 			Organisation string `json:"organisation,omitempty"`
+			Network      string `json:"network,omitempty"`
 			Buyer        string `json:"buyer,omitempty"`
 			Scope        string `json:"scope"`
-		}{c.ID, secret, c.Name, string(c.Role), string(c.Organisation), c.Buyer, words(c.Scopes)})
+		}{c.ID, secret, c.Name, string(c.Role), string(c.Organisation), string(c.Network), c.Buyer, words(c.Scopes)})
 	}
 	_, err := fmt.Fprintf(to, "client_id      %s\nclient_secret  %s\nrole           %s\nscope          %s\n\nThe secret is not stored and cannot be shown again.\n",
 		c.ID, secret, c.Role, words(c.Scopes))
@@ -145,7 +150,7 @@ func (c clientListCmd) Run(w *world) (err error) {
 		if c.Revoked {
 			state = "revoked"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", c.ID, c.Name, c.Role, string(c.Organisation)+c.Buyer, len(c.SecretHashes), state, words(c.Scopes))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", c.ID, c.Name, c.Role, string(c.Organisation)+string(c.Network)+c.Buyer, len(c.SecretHashes), state, words(c.Scopes))
 	}
 	return t.Flush()
 }
@@ -164,24 +169,19 @@ func (c clientRotateCmd) Run(w *world) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	client, err := s.Client(w.ctx, c.ID)
+	var secret string
+	client, err := s.RotateClient(w.ctx, operator(), c.ID, func(hashes []string) []string {
+		if !c.Finish {
+			secret = auth.NewSecret()
+			hashes = auth.Rotate(hashes, secret)
+		}
+		if c.Now || c.Finish {
+			hashes = hashes[:min(1, len(hashes))]
+		}
+		return hashes
+	})
 	if err != nil {
 		return noClient(c.ID, err)
-	}
-	if client.Revoked {
-		return fmt.Errorf("client %s is revoked: create another", c.ID)
-	}
-	var secret string
-	hashes := client.SecretHashes
-	if !c.Finish {
-		secret = auth.NewSecret()
-		hashes = auth.Rotate(hashes, secret)
-	}
-	if c.Now || c.Finish {
-		hashes = hashes[:min(1, len(hashes))]
-	}
-	if err := s.SetClientSecrets(w.ctx, c.ID, hashes); err != nil {
-		return fmt.Errorf("rotating the secret of %s: %w", c.ID, err)
 	}
 	if c.Finish {
 		_, err = fmt.Fprintln(w.stdout, "Only the newest secret is accepted now.")
@@ -201,10 +201,10 @@ func (c clientRevokeCmd) Run(w *world) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	if err := s.RevokeClient(w.ctx, c.ID); err != nil {
+	if _, err := s.RevokeClient(w.ctx, operator(), c.ID); err != nil {
 		return noClient(c.ID, err)
 	}
-	_, err = fmt.Fprintf(w.stdout, "Client %s is revoked. Tokens it holds end within 15 minutes.\n", c.ID)
+	_, err = fmt.Fprintf(w.stdout, "Client %s is revoked. Tokens it holds are refused within %s.\n", c.ID, revocationsEvery)
 	return err
 }
 

@@ -131,7 +131,7 @@ func registerDemoClients(ctx context.Context, s *store.Store) error {
 		{demoStewardClient, impact.RoleSteward, ""},
 		{demoAdministratorClient, impact.RoleAdministrator, ""},
 	} {
-		_, err := s.CreateClient(ctx, impact.Client{
+		_, err := s.CreateClient(ctx, operator(), impact.Client{
 			ID: c.id, Name: c.name, Role: c.role, Organisation: c.organisation,
 			Scopes: impact.AllowedScopes(c.role), SecretHashes: []string{auth.HashSecret(c.secret)},
 		})

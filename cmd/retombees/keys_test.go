@@ -72,7 +72,9 @@ func TestKeysAreReplacedWithoutRestart(t *testing.T) {
 		page := (caller{base: a.base}).must(t, 200, "GET", "/v1/territories?limit=1", "")
 		cursor := strings.TrimPrefix(page["links"].(map[string]any)["next"].(string), a.base)
 		p.mustRun(t, "keys", "remove", old, "--leaked")
-		eventually(t, "the leaked key is gone", func() bool { return on(a, signed) == http.StatusUnauthorized && on(b, signed) == http.StatusUnauthorized })
+		eventually(t, "the leaked key is gone", func() bool {
+			return on(a, signed) == http.StatusUnauthorized && on(b, signed) == http.StatusUnauthorized
+		})
 		fresh, _ := b.token(client.ID, client.Secret)
 		head, err := base64.RawURLEncoding.DecodeString(strings.Split(fresh.token, ".")[0])
 		if err != nil || !strings.Contains(string(head), next) {
@@ -82,6 +84,70 @@ func TestKeysAreReplacedWithoutRestart(t *testing.T) {
 			t.Errorf("a token of the new key: %d", status)
 		}
 		(caller{base: b.base}).must(t, 200, "GET", cursor, "")
+		a.stop()
+		b.stop()
+	})
+}
+
+// What one replica, or a command, revokes is refused by the others within
+// seconds, and by those that start later.
+func TestRevocationsReachEveryReplica(t *testing.T) {
+	onBoth(t, func(t *testing.T, p testPlace) {
+		a := p.serve(t)
+		b := p.serve(t, "--public-url", a.base)
+		register := func() (id, secret string) {
+			var client struct {
+				ID     string `json:"client_id"`
+				Secret string `json:"client_secret"`
+			}
+			if err := json.Unmarshal([]byte(p.mustRun(t, "client", "create", "Instruction", "--role", "steward", "--json")), &client); err != nil {
+				t.Fatal(err)
+			}
+			return client.ID, client.Secret
+		}
+		on := func(s *server, c caller) int {
+			status, _, err := caller{s.base, c.token}.do("GET", "/v1/me", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return status
+		}
+		refusedBy := func(s *server, c caller) func() bool {
+			return func() bool { return on(s, c) == http.StatusUnauthorized }
+		}
+		first, secret := register()
+		token, _ := a.token(first, secret)
+		if on(a, token) != 200 || on(b, token) != 200 {
+			t.Fatal("the token does not hold")
+		}
+		req, err := http.NewRequest(http.MethodPost, a.base+"/oauth/revoke", strings.NewReader("token="+token.token))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.SetBasicAuth(first, secret)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		res, err := http.DefaultClient.Do(req)
+		if err != nil || res.StatusCode != 200 || res.Body.Close() != nil {
+			t.Fatal(res, err)
+		}
+		if on(a, token) != http.StatusUnauthorized {
+			t.Error("the replica that revoked still takes it")
+		}
+		eventually(t, "the other replica refuses it", refusedBy(b, token))
+
+		second, secret := register()
+		other, _ := b.token(second, secret)
+		if on(a, other) != 200 || on(b, other) != 200 {
+			t.Fatal("the token does not hold")
+		}
+		p.mustRun(t, "client", "revoke", second)
+		eventually(t, "a revoked client's token is refused", refusedBy(a, other))
+		eventually(t, "a revoked client's token is refused", refusedBy(b, other))
+		b.stop()
+		b = p.serve(t, "--public-url", a.base)
+		if on(b, token) != http.StatusUnauthorized || on(b, other) != http.StatusUnauthorized {
+			t.Error("a replica that starts takes what was revoked before")
+		}
 		a.stop()
 		b.stop()
 	})

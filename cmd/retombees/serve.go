@@ -81,6 +81,12 @@ func (c serveCmd) Run(w *world) (err error) {
 	if err != nil {
 		return err
 	}
+	known := w.now()
+	revoked, err := s.Revocations(w.ctx, time.Time{})
+	if err != nil {
+		return err
+	}
+	issuer.Revoke(revoked...)
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -94,8 +100,10 @@ func (c serveCmd) Run(w *world) (err error) {
 	go func() { served <- server.Serve(listener) }()
 	noteKeyUses := func(ctx context.Context) error { return s.NoteKeyUses(ctx, keyRing.Used()) }
 	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
+	go every(w, time.Hour, "forgetting revoked tokens that have expired", s.ForgetRevocations)
 	go every(w, time.Minute, "noting the use of API keys", noteKeyUses)
 	go followKeys(w, keyFile, issuer)
+	go followRevocations(w, s, issuer, known)
 
 	// Probes are answered while the figures load.
 	if err := follower.WaitFor(w.ctx, 0); err != nil {
@@ -142,7 +150,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		PublicURL: c.PublicURL, Version: programVersion(), Demo: demo,
 		Now: w.now, NewID: w.newID, Log: w.log, CursorKey: cursorKey,
 		Catalogue: catalogue, Geometries: s,
-		Verifier: issuer, Issuer: issuer, Keys: issuer, Clients: s,
+		Verifier: issuer, Issuer: issuer, Keys: issuer, Tokens: issuer, Revocations: s, Clients: s,
 		Figures: cube, Follower: follower, ObservationIDs: s,
 		Organisations: s, Consents: s, Observations: s, Submissions: s, Questionnaires: s,
 		Networks: s, Mandates: s,
@@ -177,6 +185,32 @@ func every(w *world, pause time.Duration, what string, do func(context.Context) 
 		if err := do(w.ctx); err != nil && w.ctx.Err() == nil {
 			w.log.Error(what, "err", err)
 		}
+	}
+}
+
+// revocationsEvery is how long a token revoked on another replica may still be
+// taken here.
+const revocationsEvery = 2 * time.Second
+
+// followRevocations learns what other replicas, and commands, have revoked
+// since an instant.
+func followRevocations(w *world, s *store.Store, issuer *auth.Issuer, since time.Time) {
+	for {
+		select {
+		case <-w.ctx.Done():
+			return
+		case <-time.After(revocationsEvery):
+		}
+		asked := w.now()
+		list, err := s.Revocations(w.ctx, since)
+		if err != nil {
+			if w.ctx.Err() == nil {
+				w.log.Error("what was revoked elsewhere is not known", "err", err)
+			}
+			continue
+		}
+		since = asked
+		issuer.Revoke(list...)
 	}
 }
 

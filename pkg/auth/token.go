@@ -43,12 +43,21 @@ type Issuer struct {
 	cfg    Config
 	parser *jwt.Parser
 	held   atomic.Pointer[held]
+	// revoked outlives the keys.
+	revoked *revoked
 }
 
 // held is what goes together: what a key verified is forgotten with the key.
 type held struct {
 	keys  KeySet
-	cache *cache[impact.Principal]
+	cache *cache[verified]
+}
+
+// verified is a token that held: who it is for, and which one it is.
+type verified struct {
+	principal       impact.Principal
+	id              string // jti
+	issued, expires time.Time
 }
 
 // NewIssuer makes an issuer; issuer, audience, keys and clock are required.
@@ -56,11 +65,15 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 	if cfg.Issuer == "" || cfg.Audience == "" || cfg.Now == nil || len(cfg.Keys.keys) == 0 {
 		return nil, errors.New("auth: issuer, audience, keys and clock are required")
 	}
+	if cfg.TTL > impact.LongestToken {
+		return nil, fmt.Errorf("auth: tokens may hold %s at most", impact.LongestToken)
+	}
 	if cfg.TTL == 0 {
 		cfg.TTL = TokenLife
 	}
 	i := &Issuer{
-		cfg: cfg,
+		cfg:     cfg,
+		revoked: newRevoked(),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
 			jwt.WithIssuer(cfg.Issuer),
@@ -72,7 +85,7 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 			jwt.WithStrictDecoding(),
 		),
 	}
-	i.held.Store(&held{cfg.Keys, newCache[impact.Principal](cacheSize)})
+	i.held.Store(&held{cfg.Keys, newCache[verified](cacheSize)})
 	return i, nil
 }
 
@@ -83,7 +96,7 @@ func (i *Issuer) SetKeys(keys KeySet) (changed bool) {
 	if len(keys.keys) == 0 || keys.same(i.held.Load().keys) {
 		return false
 	}
-	i.held.Store(&held{keys, newCache[impact.Principal](cacheSize)})
+	i.held.Store(&held{keys, newCache[verified](cacheSize)})
 	return true
 }
 
@@ -157,37 +170,63 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 	return token, i.cfg.TTL, nil
 }
 
-// Verify gives the principal of a token issued here, for this audience, and
-// still valid. Every other text is refused as invalid_token (Unauthenticated),
-// and the message does not say which check failed, apart from expiry.
-func (i *Issuer) Verify(_ context.Context, token string) (impact.Principal, error) {
+// Verify gives the principal of a token issued here, for this audience, still
+// valid and not revoked. Every other text is refused as invalid_token
+// (Unauthenticated), and the message does not say which check failed, apart
+// from expiry and revocation.
+func (i *Issuer) Verify(ctx context.Context, token string) (impact.Principal, error) {
+	v, err := i.verify(ctx, token)
+	return v.principal, err
+}
+
+func (i *Issuer) verify(_ context.Context, token string) (verified, error) {
 	if len(token) > MaxTokenBytes {
-		return impact.Principal{}, refuse(fmt.Errorf("%d bytes", len(token)))
+		return verified{}, refuse(fmt.Errorf("%d bytes", len(token)))
 	}
 	// Go's base64 skips line breaks: one token would have many spellings.
 	if strings.ContainsAny(token, "\r\n") {
-		return impact.Principal{}, refuse(errors.New("line break"))
+		return verified{}, refuse(errors.New("line break"))
 	}
 	// A signature costs about 60 µs to verify, as much as a whole cached read,
 	// and a client sends the same token for 15 minutes. The cache knows a token
 	// by its SHA-256 (under 1 µs), only after a full verification, and never
 	// beyond its expiry.
 	sum := sha256.Sum256([]byte(token))
-	now := i.cfg.Now()
 	held := i.held.Load()
-	if p, ok := held.cache.get(sum, now); ok {
-		return p, nil
+	v, ok := held.cache.get(sum, i.cfg.Now())
+	if !ok {
+		var c claims
+		if _, err := i.parser.ParseWithClaims(token, &c, held.key); err != nil {
+			return verified{}, refuse(err)
+		}
+		p, err := c.principal()
+		if err != nil {
+			return verified{}, refuse(err)
+		}
+		v = verified{p, c.ID, c.IssuedAt.Time, c.ExpiresAt.Time}
+		held.cache.put(sum, v, v.expires.Add(Leeway))
 	}
-	var c claims
-	if _, err := i.parser.ParseWithClaims(token, &c, held.key); err != nil {
-		return impact.Principal{}, refuse(err)
+	if i.revoked.has(v.principal.Client, v.id, v.issued) {
+		return verified{}, refuse(errRevoked)
 	}
-	p, err := c.principal()
+	return v, nil
+}
+
+// Token is what an access token of ours says.
+type Token struct {
+	ID                  string // jti
+	Principal           impact.Principal
+	Issuer, Audience    string
+	IssuedAt, ExpiresAt time.Time
+}
+
+// Inspect reads a token as Verify does, and refuses what it refuses.
+func (i *Issuer) Inspect(ctx context.Context, token string) (Token, error) {
+	v, err := i.verify(ctx, token)
 	if err != nil {
-		return impact.Principal{}, refuse(err)
+		return Token{}, err
 	}
-	held.cache.put(sum, p, c.ExpiresAt.Add(Leeway))
-	return p, nil
+	return Token{v.id, v.principal, i.cfg.Issuer, i.cfg.Audience, v.issued, v.expires}, nil
 }
 
 // key chooses the key by its kid among ours alone: the token's own jwk, jku,
@@ -240,6 +279,8 @@ func (c *claims) principal() (impact.Principal, error) {
 	return p, nil
 }
 
+var errRevoked = errors.New("revoked")
+
 func refuse(cause error) error {
 	e := &impact.Error{Kind: impact.Unauthenticated, Code: "invalid_token", Err: cause, Detail: impact.Text{
 		FR: "Ce jeton d'accès n'est pas valable ici.", EN: "This access token is not valid here.",
@@ -249,6 +290,8 @@ func refuse(cause error) error {
 	}}
 	if errors.Is(cause, jwt.ErrTokenExpired) && !errors.Is(cause, jwt.ErrTokenSignatureInvalid) {
 		e.Detail = impact.Text{FR: "Ce jeton d'accès a expiré.", EN: "This access token has expired."}
+	} else if errors.Is(cause, errRevoked) {
+		e.Detail = impact.Text{FR: "Ce jeton d'accès a été révoqué.", EN: "This access token was revoked."}
 	}
 	return e
 }

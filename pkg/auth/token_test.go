@@ -451,7 +451,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 	b.Run("first", func(b *testing.B) {
 		for b.Loop() {
-			i.held.Load().cache = newCache[impact.Principal](1)
+			i.held.Load().cache = newCache[verified](1)
 			if _, err := i.Verify(b.Context(), token); err != nil {
 				b.Fatal(err)
 			}

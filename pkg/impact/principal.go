@@ -56,20 +56,6 @@ type Principal struct {
 	Key          string // id of the API key the call was made with, or empty
 }
 
-// Client is a registered application. Secrets are stored hashed only.
-type Client struct {
-	ID           string
-	Name         string
-	Role         Role
-	Organisation OrganisationID
-	Network      NetworkID
-	Buyer        string
-	Scopes       []Scope
-	SecretHashes []string // current, and the former one while it overlaps
-	Revoked      bool
-	Version      int
-}
-
 // IsAnonymous tells that nobody is known behind the call.
 func (p Principal) IsAnonymous() bool { return p.Role == Anonymous }
 

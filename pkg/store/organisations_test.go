@@ -189,39 +189,3 @@ func TestPagesSurviveInserts(t *testing.T) {
 		}
 	})
 }
-
-func TestClients(t *testing.T) {
-	databases(t, func(t *testing.T, s *store.Store) {
-		ctx := context.Background()
-		o := register(t, s, "Une")
-		c, err := s.CreateClient(ctx, impact.Client{Name: "app", Role: impact.RoleOrganisation, Organisation: o.ID, Scopes: []impact.Scope{impact.ObservationsWrite}, SecretHashes: []string{"h1"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := s.CreateClient(ctx, impact.Client{Name: "app", Role: impact.RoleOrganisation, Organisation: "nobody"}); code(err) != "validation_failed" {
-			t.Error(err)
-		}
-		if _, err := s.CreateClient(ctx, impact.Client{Name: "app", Role: impact.RoleBuyer, Scopes: []impact.Scope{impact.ClientsManage}}); code(err) != "insufficient_scope" {
-			t.Error(err)
-		}
-		if err := s.SetClientSecrets(ctx, c.ID, []string{"h2", "h1"}); err != nil {
-			t.Fatal(err)
-		}
-		if err := s.RevokeClient(ctx, c.ID); err != nil {
-			t.Fatal(err)
-		}
-		c.SecretHashes, c.Revoked, c.Version = []string{"h2", "h1"}, true, 3
-		read, err := s.Client(ctx, c.ID)
-		if d := cmp.Diff(c, read); d != "" || err != nil {
-			t.Error(d, err)
-		}
-		if list, err := s.Clients(ctx); err != nil || len(list) != 1 {
-			t.Error(list, err)
-		}
-		for _, err := range []error{s.RevokeClient(ctx, "nobody"), s.SetClientSecrets(ctx, "nobody", nil)} {
-			if code(err) != "not_found" {
-				t.Error(err)
-			}
-		}
-	})
-}

@@ -1,6 +1,5 @@
 -- +goose Up
 
-
 -- Keys for scripts, known by their hash alone. Their owner is the organisation,
 -- the network or the buyer that the client acts for. scopes, networks and
 -- methods are lists in JSON; instants are 0 when it never happened.
@@ -24,3 +23,15 @@ CREATE TABLE api_keys (
 );
 CREATE UNIQUE INDEX api_keys_hash ON api_keys (hash);
 CREATE INDEX api_keys_owner ON api_keys (role, organisation, network, buyer, id);
+
+-- Access tokens ended before they expire: one by its jti, or with token '' all
+-- those a client got up to an instant. Rows go once they have expired.
+CREATE TABLE revoked_tokens (
+    client     TEXT   NOT NULL,
+    token      TEXT   NOT NULL,
+    until      BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    tx         BIGINT NOT NULL,
+    PRIMARY KEY (client, token)
+);
+CREATE INDEX revoked_tokens_tx ON revoked_tokens (tx);
