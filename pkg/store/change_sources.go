@@ -127,10 +127,6 @@ func sameFact(a, b string) string {
 // principal sees was written, and when its submission moved: that changes what
 // the value counts for, and whether a steward sees it.
 func observationChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
-	commits, err := s.commitsOf(ctx, w)
-	if err != nil || len(commits) == 0 {
-		return nil, err
-	}
 	var written, moved statement
 	d := s.dialect
 	now := s.visible(&written, p, factSource{
@@ -162,7 +158,7 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 			if err != nil {
 				return nil, err
 			}
-			change := commits[found[j].place].change(impact.ObservationChange, string(o.ID), o.Version, o.Deleted || i == 2)
+			change := w.commits[found[j].place].change(impact.ObservationChange, string(o.ID), o.Version, o.Deleted || i == 2)
 			change.Key, change.Organisation = found[j].position(), o.OrganisationID
 			if change.Op != impact.OpDeleted {
 				change.Resource = o
@@ -234,17 +230,6 @@ func positionOf(text string) (k factKey, err error) {
 	return factKey{int32(n[0]), int16(n[1]), int32(n[2]), int32(n[3]), int32(n[4]), int32(n[5])}, nil
 }
 
-// commitsOf gives the commits of a window by number.
-func (s *Store) commitsOf(ctx context.Context, w changeWindow) (map[int64]placed, error) {
-	var rows []placed
-	err := s.orm(ctx).Table("commit_log").Select(placedColumns).Where("seq BETWEEN ? AND ?", w.first, w.last).Find(&rows).Error
-	commits := make(map[int64]placed, len(rows))
-	for _, r := range rows {
-		commits[r.Seq] = r
-	}
-	return commits, err
-}
-
 func indicatorChanges(ctx context.Context, s *Store, _ impact.Principal, w changeWindow) ([]impact.Change, error) {
 	return referenceChanges(ctx, s, w, impact.IndicatorChange, `SELECT tx, code AS id FROM indicators`)
 }
@@ -255,6 +240,9 @@ func territoryChanges(ctx context.Context, s *Store, _ impact.Principal, w chang
 
 // referenceChanges are without resource: everyone reads it at its address.
 func referenceChanges(ctx context.Context, s *Store, w changeWindow, t impact.ChangeType, entries string) ([]impact.Change, error) {
+	if !w.reference {
+		return nil, nil
+	}
 	condition, args := "", []any{w.first, w.last}
 	if w.key != "" {
 		condition, args = " AND (commit_log.seq, r.id) > (?, ?)", append(args, w.first, w.key)

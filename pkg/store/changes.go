@@ -12,12 +12,12 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// changesWindow is the number of commits looked at in one step; changesSteps
-// bounds the steps of one reading, for callers who may see little of what a
-// busy log holds.
+// A reading looks at leastWindow to mostWindow commits at a time, and at
+// mostCommits in all: a caller may see little of what a busy log holds.
 const (
-	changesWindow = 500
-	changesSteps  = 20
+	leastWindow = 32
+	mostWindow  = 2048
+	mostCommits = 20_000
 )
 
 // changeWindow is the part of the log a source reads: the commits from first to
@@ -27,6 +27,8 @@ type changeWindow struct {
 	key         string
 	limit       int
 	filter      impact.ChangeFilter
+	commits     map[int64]placed
+	reference   bool // one of them changed reference data
 }
 
 // changeSource reads the changes of one type that a principal may see, as the
@@ -88,15 +90,14 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 		if err != nil {
 			return err
 		}
-		for range changesSteps {
-			if len(list) >= limit || next.Seq == head.Seq && next.Type == "" {
-				break
-			}
-			end, err := s.endOfWindow(ctx, p, next)
+		size := min(max(limit, leastWindow), mostWindow)
+		for seen := 0; len(list) < limit && seen < mostCommits && (next.Seq != head.Seq || next.Type != ""); seen += size {
+			w, end, err := s.window(ctx, p, next, size)
 			if err != nil {
 				return err
 			}
-			found, whole, err := s.changesOf(ctx, p, types, changeWindow{last: end.Seq, limit: limit - len(list), filter: f}, next)
+			w.limit, w.filter = limit-len(list), f
+			found, whole, err := s.changesOf(ctx, p, types, w, next)
 			if err != nil {
 				return err
 			}
@@ -105,7 +106,7 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 				next = list[len(list)-1].Position()
 				break
 			}
-			next = end
+			next, size = end, min(2*size, mostWindow)
 		}
 		caughtUp = next.Seq == head.Seq && next.Type == ""
 		return nil
@@ -142,15 +143,31 @@ func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impac
 	return list, true, nil
 }
 
-// endOfWindow is the last commit of the window after a position.
-func (s *Store) endOfWindow(ctx context.Context, p impact.Principal, after impact.ChangePosition) (end impact.ChangePosition, err error) {
+// window gives the next commits after a position, at most size, and the position
+// after them.
+func (s *Store) window(ctx context.Context, p impact.Principal, after impact.ChangePosition, size int) (w changeWindow, end impact.ChangePosition, err error) {
 	first := after.Seq
 	if after.Type == "" {
 		first++
 	}
-	err = s.sql(ctx).QueryRowContext(ctx, `SELECT seq, tx FROM (SELECT seq, tx FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2) AS w
-		ORDER BY seq DESC LIMIT 1`, first, changesWindow).Scan(&end.Seq, &end.Tx)
-	return end, err
+	w.commits = map[int64]placed{}
+	rows, err := s.sql(ctx).QueryContext(ctx, `SELECT seq, tx, at, kind FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2`, first, size)
+	if err != nil {
+		return w, end, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var c placed
+		var kind string
+		if err := rows.Scan(&c.Seq, &c.CommitTx, &c.At, &kind); err != nil {
+			return w, end, err
+		}
+		w.commits[c.Seq] = c
+		w.reference = w.reference || kind == referenceCommit
+		w.last = c.Seq
+		end = impact.ChangePosition{Seq: c.Seq, Tx: c.CommitTx}
+	}
+	return w, end, rows.Err()
 }
 
 // followable refuses a position whose commit is not in the log under the same

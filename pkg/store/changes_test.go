@@ -135,7 +135,10 @@ func TestCopiesFollow(t *testing.T) {
 		}
 		begin()
 		for _, r := range readers { // the same from the beginning, without a copy
-			readers = append(readers, &copyist{t: t, p: r.p, rows: map[string]string{}})
+			late := &copyist{t: t, p: r.p, rows: map[string]string{}}
+			for !late.read(ctx, s, 1000) { // the reference data
+			}
+			readers = append(readers, late)
 		}
 		for i := 1; i <= 300; i++ {
 			l.step()
@@ -146,8 +149,7 @@ func TestCopiesFollow(t *testing.T) {
 				if rnd.IntN(8) != 0 && i < 300 {
 					continue
 				}
-				limit := []int{1, 3, 50, 500}[rnd.IntN(4)]
-				for !r.read(ctx, s, limit) {
+				for !r.read(ctx, s, []int{1, 7, 50, 500}[rnd.IntN(4)]) {
 				}
 				r.same(ctx, s)
 			}
