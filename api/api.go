@@ -73,6 +73,9 @@ type Config struct {
 	// Networks with their members, and the mandates they receive.
 	Networks NetworkStore
 	Mandates MandateStore
+	Changes  ChangeStore
+	// Stopping ends when the service is asked to stop: nobody waits any longer.
+	Stopping context.Context
 	// Rates bound what one caller may ask; zero rates are none. Addresses of
 	// callers are taken from X-Forwarded-For when a trusted proxy wrote it.
 	Rates          Rates
@@ -107,6 +110,7 @@ type server struct {
 	limits    Limits
 	meters    meters
 	gate      *gate
+	waiting   seats
 	suspected sync.Once
 	damper    *damper
 	owned     owned

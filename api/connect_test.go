@@ -22,5 +22,5 @@ func (w *world) connect(t testing.TB) {
 	c.Organisations, c.Observations, c.Submissions, c.Questionnaires = w.store, w.store, w.store, w.store
 	c.Networks, c.Mandates = w.store, w.store
 	c.Idempotency, c.AccessLog, c.Commits = w.store, w.store, w.store
-	c.Consents = w.store
+	c.Consents, c.Changes = w.store, w.store
 }

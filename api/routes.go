@@ -158,6 +158,9 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/questionnaires/:code", handle: (*server).getQuestionnaire, Access: public, Counting: Reference},
 		{Method: "PATCH", Path: "/v1/questionnaires/:code", handle: (*server).updateQuestionnaire, Access: scope(impact.ReferenceManage)},
 
+		// Changes
+		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},
+
 		// Aggregates
 		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},
 		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Produces: aggregateFormats, Shared: true, Heavy: true},

@@ -38,6 +38,8 @@ import (
 //	@tag.description	The observations of one organisation for one period, with their review.
 //	@tag.name			aggregates
 //	@tag.description	Figures computed from observations, with contributors, coverage and method.
+//	@tag.name			changes
+//	@tag.description	What was committed, in that order, for who keeps a copy.
 //	@tag.name			access
 //	@tag.description	Access tokens, their keys, and what a caller may do.
 //

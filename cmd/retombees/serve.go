@@ -154,7 +154,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		Figures: cube, Follower: follower, ObservationIDs: s,
 		Organisations: s, Consents: s, Observations: s, Submissions: s, Questionnaires: s,
 		Networks: s, Mandates: s,
-		Idempotency: s, AccessLog: s, Commits: s,
+		Idempotency: s, AccessLog: s, Commits: s, Changes: s, Stopping: w.ctx,
 		APIKeys: s, KeyRing: keyRing,
 		Rates: c.rates(), TrustedProxies: c.TrustedProxies,
 		Ready: func(ctx context.Context) error {

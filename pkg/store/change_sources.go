@@ -85,13 +85,14 @@ func submissionChanges(ctx context.Context, s *Store, p impact.Principal, w chan
 		Place          placed        `gorm:"embedded"`
 		OrganisationID impact.OrganisationID
 		Action         string
+		First          int
 	}
-	err := s.orm(ctx).Raw(`SELECT submissions.*, organisations.id AS organisation_id, touched.seq, touched.commit_tx, touched.at, coalesce(step.action, '') AS action
+	err := s.orm(ctx).Raw(`SELECT submissions.*, organisations.id AS organisation_id, touched.seq, touched.commit_tx, touched.at, coalesce(step.action, '') AS action, touched.first
 		FROM (
-			SELECT `+placedColumns+`, e.submission, max(e.version) AS step FROM commit_log JOIN submission_events AS e ON e.tx = commit_log.tx
+			SELECT `+placedColumns+`, e.submission, max(e.version) AS step, min(e.version) AS first FROM commit_log JOIN submission_events AS e ON e.tx = commit_log.tx
 			WHERE commit_log.seq BETWEEN ? AND ? GROUP BY commit_log.seq, commit_log.tx, commit_log.at, e.submission
 			UNION ALL
-			SELECT `+placedColumns+`, u.key, 0 FROM commit_log JOIN submissions AS u ON u.written = commit_log.tx
+			SELECT `+placedColumns+`, u.key, 0, 0 FROM commit_log JOIN submissions AS u ON u.written = commit_log.tx
 			WHERE commit_log.seq BETWEEN ? AND ? AND NOT EXISTS (SELECT 1 FROM submission_events AS e WHERE e.submission = u.key AND e.tx = commit_log.tx)
 		) AS touched JOIN submissions ON submissions.key = touched.submission JOIN organisations ON organisations.key = submissions.organisation
 		LEFT JOIN submission_events AS step ON step.submission = touched.submission AND step.version = touched.step
@@ -103,8 +104,8 @@ func submissionChanges(ctx context.Context, s *Store, p impact.Principal, w chan
 	list := make([]impact.Change, len(rows))
 	for i, r := range rows {
 		gone := r.Row.Deleted != 0 || p.Role == impact.RoleSteward && r.Row.State == impact.Draft
-		list[i] = r.Place.change(impact.SubmissionChange, string(r.Row.ID), int(r.Row.Version), gone)
-		list[i].Organisation, list[i].Action = r.OrganisationID, r.Action
+		list[i] = r.Place.change(impact.SubmissionChange, string(r.Row.ID), r.First, gone)
+		list[i].Organisation, list[i].Version, list[i].Action = r.OrganisationID, int(r.Row.Version), r.Action
 		if !gone {
 			list[i].Resource = r.Row.submission(r.OrganisationID)
 		}
@@ -132,7 +133,8 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 	now := s.visible(&written, p, factSource{
 		`commit_log AS c` + d.probe(" JOIN", "observation_versions", "v", "v.tx = c.tx") + d.probe(" JOIN", "observations", "f", sameFact("f", "v")), "c.seq",
 	})
-	written.add(` AND v.version = ` + now("version"))
+	written.add(` AND v.version = ` + now("version") + ` AND (submissions.tx = c.tx OR NOT EXISTS (
+		SELECT 1 FROM commit_log AS m WHERE m.tx = submissions.tx AND m.seq > c.seq))`)
 	now = s.visible(&moved, p, factSource{
 		`commit_log AS c` + d.probe(" JOIN", "submissions", "u", "u.tx = c.tx") + d.probe(" JOIN", "observations", "f", "f.organisation = u.organisation AND f.submission = u.key"), "c.seq",
 	})

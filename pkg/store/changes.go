@@ -70,6 +70,31 @@ func (s *Store) LastChange(ctx context.Context, p impact.Principal) (impact.Chan
 	return at, nil
 }
 
+// otherReplicas is how often a reader that waits looks for what other processes
+// committed; what this one commits wakes it up.
+const otherReplicas = 200 * time.Millisecond
+
+// AwaitChange returns when the log holds a commit after the position, or with
+// the error of the context.
+func (s *Store) AwaitChange(ctx context.Context, p impact.Principal, after impact.ChangePosition) error {
+	wake, leave := s.recent.wakeUp(false)
+	defer leave()
+	ticker := time.NewTicker(otherReplicas)
+	defer ticker.Stop()
+	for {
+		last, err := s.LastChange(ctx, p)
+		if err != nil || last.Seq > after.Seq {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-wake:
+		case <-ticker.C:
+		}
+	}
+}
+
 // Changes reads the commit log after a position: at most limit changes that p
 // may see, in the order of commits, and the position that follows them.
 // caughtUp tells that there was nothing more at the instant of reading; without

@@ -25,7 +25,8 @@ type commit = calculation.Changes
 type recent struct {
 	mu      sync.Mutex
 	commits map[int64]*commit
-	wakers  map[chan struct{}]bool
+	wakers  map[chan struct{}]bool // true: will ask for commits
+	readers int                    // how many of these
 	newest  int64
 }
 
@@ -39,7 +40,7 @@ func (r *recent) publish(seq int64, c *commit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.newest = max(r.newest, seq)
-	if c != nil && len(r.wakers) > 0 {
+	if c != nil && r.readers > 0 {
 		r.commits[seq] = c
 		delete(r.commits, seq-recentCommits)
 	}
@@ -61,7 +62,7 @@ func (r *recent) at(seq int64) *commit {
 func (r *recent) followed() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return len(r.wakers) > 0
+	return r.readers > 0
 }
 
 // last is the newest commit of this process.
@@ -71,16 +72,26 @@ func (r *recent) last() int64 {
 	return r.newest
 }
 
-func (r *recent) follow() (wake chan struct{}, leave func()) {
+// follow wakes its caller at each commit, and keeps commits for it.
+func (r *recent) follow() (wake chan struct{}, leave func()) { return r.wakeUp(true) }
+
+// wakeUp wakes its caller at each commit; reads says that it will ask for them.
+func (r *recent) wakeUp(reads bool) (wake chan struct{}, leave func()) {
 	wake = make(chan struct{}, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.wakers[wake] = true
+	r.wakers[wake] = reads
+	if reads {
+		r.readers++
+	}
 	return wake, func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.wakers, wake)
-		if len(r.wakers) == 0 {
+		if reads {
+			r.readers--
+		}
+		if r.readers == 0 {
 			clear(r.commits)
 		}
 	}
