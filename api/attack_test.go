@@ -21,7 +21,7 @@ import (
 var attackers = []string{"anonymous", "other", "no scope", "buyer", "steward", "administrator", "network"}
 
 // attempt is one request and the status each attacker gets. {atelier},
-// {approved}, {draft}, {submission}, {draft-submission} and {cursor} stand for
+// {approved}, {draft}, {submission}, {draft-submission}, {cursor} and {feed} stand for
 // ids of Atelier that an attacker may have guessed or overheard.
 type attempt struct {
 	path string
@@ -168,6 +168,14 @@ var attacks = map[string][]attempt{
 		{path: "/v1/observations/{draft}/history", want: "401 404 403 404 404 403 404"},
 	},
 
+	"GET /v1/changes": {
+		{path: "/v1/changes", want: open},
+		{path: "/v1/changes?types=observation,submission", want: "401 200 200 403 200 403 200"},
+		{path: "/v1/changes?organisation={atelier}", want: "422 422 200 422 200 200 422"},
+		{path: "/v1/changes?cursor={feed}", want: "400 400 200 400 400 400 400"}, // it is good for Atelier alone
+		{path: "/v1/changes?limit=1&types=observation&cursor={feed}", want: "401 400 400 403 400 403 400"},
+	},
+
 	"GET /v1/submissions": {
 		{path: "/v1/submissions", want: ownOnly},
 		{path: "/v1/submissions?organisation={atelier}", want: "401 422 403 403 200 403 422"},
@@ -268,6 +276,25 @@ func TestAttackers(t *testing.T) {
 	})
 }
 
+// TestTheFeedTellsNobodyElse lets every kind of caller follow the feed while
+// Atelier entrusts its secrets to the register.
+func TestTheFeedTellsNobodyElse(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		began := map[string]string{}
+		for _, kind := range attackers {
+			began[kind] = w.attacker(t, kind, api.Route{}).began(t, "")
+		}
+		secrets := w.plant(t)
+		for _, kind := range attackers {
+			data, a := w.attacker(t, kind, api.Route{}).changed(t, began[kind], "&limit=1000")
+			secrets.leak(t, kind, http.MethodGet, attempt{path: "/v1/changes"}, a)
+			if sees := slices.Contains([]string{"no scope", "steward", "administrator"}, kind); sees != (len(data) > 0) {
+				t.Errorf("%s is told %v", kind, told(data))
+			}
+		}
+	})
+}
+
 func (w *world) attacker(t *testing.T, kind string, r api.Route) *caller {
 	t.Helper()
 	switch kind {
@@ -333,6 +360,7 @@ func (w *world) plant(t *testing.T) *secrets {
 	}
 	key, _ := x.key(t, object{"name": "canary-key"})
 	w.questionnaire(t, "asked", "manual", "insertion_hours")
+	feed := x.began(t, "")
 	opened, submission := x.open(t, object{"period": "2024", "source": "canary-source", "observations": []any{
 		hours(object{"period": "2024-Q1", "value": json.Number("123457.25"), "note": "canary-note", "external_id": "canary-approved"}),
 		hours(object{"period": "2024-Q2", "value": json.Number("123458.25")}),
@@ -355,7 +383,7 @@ func (w *world) plant(t *testing.T) *secrets {
 	s := &secrets{
 		ids: map[string]string{
 			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
-			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{client}": x.id,
+			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{feed}": feed, "{client}": x.id,
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
 		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source"},
