@@ -28,6 +28,10 @@ const (
 	NetworkCreated AuditAction = "network.created"
 	ConsentGiven   AuditAction = "consent.given"
 	ConsentTaken   AuditAction = "consent.withdrawn"
+	WebhookCreated AuditAction = "webhook.created"
+	WebhookChanged AuditAction = "webhook.changed"
+	WebhookRotated AuditAction = "webhook.rotated"
+	WebhookDeleted AuditAction = "webhook.deleted"
 )
 
 // AuditEvent is one line of the audit log: who changed a right, of whom, when.

@@ -72,6 +72,13 @@ type ChangePosition struct {
 	Key     string
 }
 
+// Start is the position before all of the commit p lies in.
+func (p ChangePosition) Start() ChangePosition { return startOf(p.Seq, p.Tx) }
+
+func startOf(seq, tx int64) ChangePosition {
+	return ChangePosition{Seq: seq, Tx: tx, Type: ChangeTypes()[0]}
+}
+
 // ChangeFilter narrows the changes that are read; zero fields narrow nothing.
 type ChangeFilter struct {
 	Types        []ChangeType

@@ -1,0 +1,328 @@
+package webhook
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// Bounds of what is under way at once. A receiver that is slow holds its own
+// places only.
+const (
+	webhookSends = 4
+	hostSends    = 8
+	allSends     = 64
+)
+
+const (
+	leaseTime  = 30 * time.Second // a dispatcher that died is replaced after that
+	renewAfter = 10 * time.Second
+	readLimit  = 500 // changes in one reading of the feed
+	// idleSteps: how often a position that moved without any event is written
+	// down, in commits.
+	idleSteps = 1000
+)
+
+// Store is the queue and the feed.
+type Store interface {
+	LeaseWebhooks(ctx context.Context, holder string, lasting time.Duration) (held bool, err error)
+	ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error)
+	LastChange(ctx context.Context, p impact.Principal) (impact.ChangePosition, error)
+	Changes(ctx context.Context, p impact.Principal, f impact.ChangeFilter, after impact.ChangePosition, limit int) (list []impact.Change, next impact.ChangePosition, caughtUp bool, err error)
+	QueueDeliveries(ctx context.Context, id impact.WebhookID, from, to impact.ChangePosition, events []impact.Delivery) (moved bool, err error)
+	DueDeliveries(ctx context.Context, perWebhook int) ([]impact.Delivery, error)
+	RecordAttempt(ctx context.Context, d impact.Delivery) (stopped *impact.Webhook, err error)
+	StopWebhook(ctx context.Context, id impact.WebhookID, reason impact.WebhookReason) (stopped *impact.Webhook, err error)
+	AnnounceStop(ctx context.Context, stopped *impact.Webhook, event impact.Delivery) error
+}
+
+// Vault opens the secrets of webhooks; context is the id of the webhook.
+type Vault interface {
+	Open(sealed, context string) (secret string, err error)
+}
+
+// Config of a dispatcher. Resolver and Roots are the system's when nil.
+type Config struct {
+	Store     Store
+	Vault     Vault
+	Writer    *Writer
+	Guard     *Guard
+	Log       *slog.Logger
+	Now       func() time.Time
+	Holder    string // names this process among the replicas
+	UserAgent string
+	Resolver  *net.Resolver
+	Roots     *x509.CertPool
+}
+
+// Dispatcher reads the feed and sends, one for all replicas: the others wait for
+// its lease to end.
+type Dispatcher struct {
+	Config
+	sender *sender
+
+	leased time.Time // when the lease was last renewed
+	mine   bool
+	// ahead is how far webhooks were read without meeting an event, beyond the
+	// position on record.
+	ahead map[impact.WebhookID]reading
+
+	mu      sync.Mutex
+	sending map[place]bool
+	busy    map[string]int // by host, and by webhook
+	done    sync.WaitGroup
+	ended   chan struct{} // wakes Run when a place is free
+}
+
+type place struct {
+	webhook impact.WebhookID
+	id      string
+}
+
+type reading struct{ recorded, at impact.ChangePosition }
+
+// NewDispatcher makes one; Run makes it work.
+func NewDispatcher(c Config) *Dispatcher {
+	return &Dispatcher{
+		Config: c, sender: newSender(c.Guard, c.Resolver, c.Roots, c.UserAgent, c.Now),
+		ahead: map[impact.WebhookID]reading{}, sending: map[place]bool{}, busy: map[string]int{}, ended: make(chan struct{}, 1),
+	}
+}
+
+// Run works until ctx ends, looking at the log at this pace. It returns when the
+// attempts under way have ended, a few seconds at most.
+func (d *Dispatcher) Run(ctx context.Context, every time.Duration) {
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		if err := d.Turn(ctx); err != nil && ctx.Err() == nil {
+			d.Log.Error("telling webhooks", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		case <-d.ended:
+		}
+	}
+	d.Wait()
+	if d.mine { // another process need not wait for the lease to end
+		if _, err := d.Store.LeaseWebhooks(context.WithoutCancel(ctx), d.Holder, 0); err != nil {
+			d.Log.Warn("giving the webhooks back", "err", err)
+		}
+	}
+}
+
+// Wait returns when no attempt is under way.
+func (d *Dispatcher) Wait() { d.done.Wait() }
+
+// Turn does once all there is to do: it reads what the feed has new for every
+// webhook and starts the attempts that are due and have room. It waits for none.
+func (d *Dispatcher) Turn(ctx context.Context) error {
+	if held, err := d.lease(ctx); err != nil || !held {
+		return err
+	}
+	webhooks, err := d.Store.ActiveWebhooks(ctx)
+	if err != nil {
+		return err
+	}
+	byID := make(map[impact.WebhookID]*impact.Webhook, len(webhooks))
+	var failed []error
+	for i := range webhooks {
+		w := &webhooks[i]
+		byID[w.ID] = w
+		// One webhook that cannot be read for does not silence the others.
+		if err := d.read(ctx, w); err != nil {
+			failed = append(failed, fmt.Errorf("webhook %s: %w", w.ID, err))
+		}
+	}
+	due, err := d.Store.DueDeliveries(ctx, webhookSends)
+	failed = append(failed, err)
+	for i := range due {
+		if w := byID[due[i].Webhook]; w != nil {
+			d.start(ctx, w, due[i])
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (d *Dispatcher) lease(ctx context.Context) (held bool, err error) {
+	now := d.Now()
+	if d.mine && now.Sub(d.leased) < renewAfter {
+		return true, nil
+	}
+	held, err = d.Store.LeaseWebhooks(ctx, d.Holder, leaseTime)
+	if held && !d.mine {
+		d.Log.Info("this process tells the webhooks", "holder", d.Holder)
+		clear(d.ahead)
+	}
+	d.mine, d.leased = held && err == nil, now
+	return d.mine, err
+}
+
+// read puts what the feed has new for a webhook in its queue, as long as there
+// is room in it.
+func (d *Dispatcher) read(ctx context.Context, w *impact.Webhook) error {
+	if w.State != impact.WebhookActive {
+		return nil
+	}
+	if w.Client.IsAnonymous() {
+		return d.stop(ctx, w, impact.StoppedClient)
+	}
+	from := w.Position
+	at := from
+	if r := d.ahead[w.ID]; r.recorded == from {
+		at = r.at
+	}
+	g := &gathering{webhook: w, writer: d.Writer}
+	filter := impact.ChangeFilter{Types: slices.DeleteFunc(w.Follows(), func(t impact.ChangeType) bool { return !w.Client.Follows(t) })}
+	if len(filter.Types) == 0 {
+		return nil
+	}
+	// Between two writings down, at stands at the end of a commit; next may stand
+	// inside one.
+	next := at
+	for caughtUp := false; !caughtUp && w.Pending < impact.PendingKept; {
+		var list []impact.Change
+		var err error
+		before := next
+		list, next, caughtUp, err = d.Store.Changes(ctx, w.Client, filter, before, readLimit)
+		if impact.KindOf(err) == impact.Gone {
+			return d.stop(ctx, w, impact.StoppedLog)
+		}
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if err := g.add(&list[i]); err != nil {
+				return err
+			}
+		}
+		if next.Type != "" {
+			continue // inside a commit
+		}
+		if err := g.flush(); err != nil {
+			return err
+		}
+		at = next
+		if len(g.events) == 0 && at.Seq-from.Seq < idleSteps {
+			continue
+		}
+		moved, err := d.Store.QueueDeliveries(ctx, w.ID, from, at, g.events)
+		if err != nil || !moved {
+			return err
+		}
+		w.Pending += len(g.events)
+		from, g.events = at, nil
+	}
+	d.ahead[w.ID] = reading{recorded: from, at: at}
+	return nil
+}
+
+// stop disables a webhook and tells its owner's others.
+func (d *Dispatcher) stop(ctx context.Context, w *impact.Webhook, reason impact.WebhookReason) error {
+	stopped, err := d.Store.StopWebhook(ctx, w.ID, reason)
+	if err != nil || stopped == nil {
+		return err
+	}
+	return d.announce(ctx, stopped)
+}
+
+func (d *Dispatcher) announce(ctx context.Context, stopped *impact.Webhook) error {
+	d.Log.Warn("a webhook is disabled", "webhook", stopped.ID, "reason", stopped.Reason)
+	event, err := d.Writer.disabled(stopped)
+	if err != nil {
+		return err
+	}
+	return d.Store.AnnounceStop(ctx, stopped, event)
+}
+
+// start makes an attempt of its own, if it is not under way and there is room.
+func (d *Dispatcher) start(ctx context.Context, w *impact.Webhook, delivery impact.Delivery) {
+	host := w.URL
+	if u, err := url.Parse(w.URL); err == nil {
+		host = u.Host
+	}
+	at := place{delivery.Webhook, delivery.ID}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.sending[at] || len(d.sending) >= allSends || d.busy[host] >= hostSends || d.busy[string(w.ID)] >= webhookSends {
+		return
+	}
+	d.sending[at] = true
+	d.busy[host]++
+	d.busy[string(w.ID)]++
+	d.done.Go(func() {
+		err := d.attempt(ctx, w, delivery)
+		if err != nil && ctx.Err() == nil {
+			d.Log.Error("telling a webhook", "webhook", w.ID, "delivery", delivery.ID, "err", err)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.sending, at)
+		for _, name := range []string{host, string(w.ID)} {
+			if d.busy[name]--; d.busy[name] == 0 {
+				delete(d.busy, name)
+			}
+		}
+		select {
+		case d.ended <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// attempt sends and writes down what came of it. What was sent when the process
+// stops is written down all the same.
+func (d *Dispatcher) attempt(ctx context.Context, w *impact.Webhook, delivery impact.Delivery) error {
+	var secrets []string
+	for _, s := range w.Signing(d.Now()) {
+		secret, err := d.Vault.Open(s.Sealed, string(w.ID))
+		if err != nil {
+			return errors.Join(err, d.stop(ctx, w, impact.StoppedSecret))
+		}
+		secrets = append(secrets, secret)
+	}
+	got, err := d.sender.send(ctx, w.URL, secrets, &delivery)
+	if err != nil {
+		return err
+	}
+	if got.attempt.Failure != "" && ctx.Err() != nil {
+		return ctx.Err() // we hung up, not the receiver
+	}
+	settle(&delivery, got)
+	stopped, err := d.Store.RecordAttempt(context.WithoutCancel(ctx), delivery)
+	if err != nil || stopped == nil {
+		return err
+	}
+	return d.announce(context.WithoutCancel(ctx), stopped)
+}
+
+// settle says where a delivery stands after an attempt.
+func settle(d *impact.Delivery, got answered) {
+	a := got.attempt
+	d.Attempts = append(d.Attempts, a)
+	if over := len(d.Attempts) - impact.AttemptsKept; over > 0 {
+		d.Attempts = d.Attempts[over:]
+	}
+	d.Tried++
+	d.Excerpt, d.NextAt = got.excerpt, time.Time{}
+	if a.Failure == "" {
+		d.State = impact.DeliveryDelivered
+		return
+	}
+	wait, again := pause(d.Tried, got.retryAfter)
+	if !again || d.Type == impact.TestEvent {
+		d.State = impact.DeliveryFailed
+		return
+	}
+	d.NextAt = a.At.Add(a.Duration + wait)
+}
