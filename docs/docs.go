@@ -46,7 +46,7 @@ import (
 //	@securityDefinitions.apikey	BearerAuth
 //	@in							header
 //	@name						Authorization
-//	@description				Access token of POST /oauth/token (JWT, 15 minutes), sent as `Authorization: Bearer …`. The scopes that an operation needs are listed with it. A scope opens the door of an operation; the right on a given organisation comes from being it or from its mandate.
+//	@description				Access token of POST /oauth/token (JWT, 15 minutes), or an API key for scripts (`rtb_live_…`), sent as `Authorization: Bearer …`. The scopes that an operation needs are listed with it. A scope opens the door of an operation; the right on a given organisation comes from being it or from its mandate.
 //
 //	@securityDefinitions.basic	ClientBasic
 
