@@ -119,6 +119,15 @@ type postgresDialect struct{ write, read *pgxpool.Pool }
 // connection that another writer holds, all could wait for each other.
 const poolSize = 12
 
+// patience is how long the server waits for us, in milliseconds; the URL may say
+// otherwise. A caller's own time is up before: these are for a process that was
+// killed or cut off, whose statements and locks would else outlive it.
+var patience = map[string]string{
+	"lock_timeout":                        "20000",
+	"idle_in_transaction_session_timeout": "120000",
+	"client_connection_check_interval":    "10000",
+}
+
 func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -126,6 +135,11 @@ func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.D
 	}
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = poolSize
+	}
+	for name, value := range patience {
+		if config.ConnConfig.RuntimeParams[name] == "" {
+			config.ConnConfig.RuntimeParams[name] = value
+		}
 	}
 	dbs := [2]*sql.DB{}
 	for i, pool := range []**pgxpool.Pool{&d.write, &d.read} {
