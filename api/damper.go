@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,19 +52,26 @@ func (d *damper) held(now time.Time, id string, from netip.Addr) time.Duration {
 // are verified.
 func (d *damper) refused(now time.Time, id string, from netip.Addr) time.Duration {
 	_, wait := d.addresses.take(now, payer{addr: household(from)})
-	if id != "" {
-		_, one := d.pairs.take(now, payer{household(from), id})
+	if id != "" && len(id) <= longestID {
+		_, one := d.pairs.take(now, kept(id, from))
 		wait = max(wait, one)
 	}
 	return wait
 }
 
+// longestID is the length of the longest id: what is longer is none of ours and
+// is not remembered.
+const longestID = 64
+
+// kept is a pair to remember. id is copied: it may be a slice of the whole
+// request.
+func kept(id string, from netip.Addr) payer { return payer{household(from), strings.Clone(id)} }
+
 // accepted remembers that id is at home at this address.
 func (d *damper) accepted(now time.Time, id string, from netip.Addr) {
-	pair := payer{household(from), id}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.known.put(pair, now)
+	d.known.put(kept(id, from), now)
 }
 
 // tooManyRefusals tells who tries credentials when to come back.

@@ -3,6 +3,8 @@ package api
 import (
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,6 +76,33 @@ func TestACrowdIsBounded(t *testing.T) {
 		if n := len(m.buckets.young) + len(m.buckets.old); n > 200 {
 			t.Fatalf("%d payers remembered", n)
 		}
+	}
+}
+
+// Ids that somebody makes up are not remembered at any length.
+func TestTheDamperIsBounded(t *testing.T) {
+	d, now := newDamper(60), time.Unix(0, 0)
+	d.pairs.buckets.size, d.addresses.buckets.size, d.known.size = 50, 50, 50
+	for i := range 5000 {
+		from := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
+		id := strings.Repeat("x", i%200) + strconv.Itoa(i)
+		d.refused(now, id, from)
+		d.accepted(now, "known", from)
+		if d.held(now, id, from) > 0 {
+			t.Fatal("held after one refusal")
+		}
+	}
+	bytes := 0
+	for _, buckets := range []map[payer]bucket{d.pairs.buckets.young, d.pairs.buckets.old, d.addresses.buckets.young, d.addresses.buckets.old} {
+		for who := range buckets {
+			bytes += len(who.client) + 1
+		}
+	}
+	if most := 100*(longestID+1) + 100; bytes > most {
+		t.Errorf("%d bytes remembered, more than %d", bytes, most)
+	}
+	if n := len(d.known.young) + len(d.known.old); n > 100 {
+		t.Errorf("%d known", n)
 	}
 }
 
