@@ -89,7 +89,7 @@ func (c *cellReader) readNumber(i int) reading {
 	case k == figure && c.table.strictValues():
 		return reading{digits: s}
 	case k == figure || k == percent:
-		r = rounded(s, s)
+		r = rounded(s, strings.Replace(s, ",", ".", 1))
 	case k == day:
 		r = refused(s, "")
 	default:

@@ -94,16 +94,17 @@ type Table struct {
 	// is complete once every record was read.
 	Warnings []impact.Fault
 
-	width   int // of the record that was the header, empty cells included
-	options ReadOptions
-	limits  Limits
-	numbers numberStyle
-	source  source
+	guessTold bool
+	width     int // of the record that was the header, empty cells included
+	options   ReadOptions
+	limits    Limits
+	numbers   numberStyle
+	source    source
 }
 
 // Record is one row of a file; it may be kept. Cells are as the sender wrote them, beside the
 // columns of Table.Header; those of a workbook are dates as 2024-12-31 and
-// numbers with their digits.
+// numbers with a decimal comma.
 type Record struct {
 	Row   int // data record, from 1: header and blank lines excluded
 	Line  int // physical line, from 1; row of the sheet
@@ -160,13 +161,14 @@ func Open(r io.Reader, o ReadOptions) (*Table, error) {
 			Hint:   impact.Text{FR: "Écrivez auto, rfc4180 ou fr.", EN: "Write auto, rfc4180 or fr."},
 		}
 	}
-	in := bufio.NewReaderSize(r, sampleSize)
+	sent := &counter{r: r}
+	in := bufio.NewReaderSize(sent, sampleSize)
 	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(in)
 		if err != nil {
 			return nil, notGzip()
 		}
-		in = bufio.NewReaderSize(&bounded{r: z, limits: t.limits}, sampleSize)
+		in = bufio.NewReaderSize(&bounded{r: z, limits: t.limits, sent: sent}, sampleSize)
 	} else {
 		in = bufio.NewReaderSize(&bounded{r: in, limits: t.limits}, sampleSize)
 	}
@@ -182,22 +184,39 @@ func Open(r io.Reader, o ReadOptions) (*Table, error) {
 	switch f {
 	case "csv":
 		err = t.openCSV(in, head)
+	case "xlsx":
+		err = t.openXLSX(in)
 	default:
 		err = t.openJSON(in, head)
 	}
 	if err != nil {
 		return nil, err
 	}
+	t.tellGuess()
 	return t, nil
 }
 
 // sampleSize is how much of a file is looked at before it is read.
 const sampleSize = 64 << 10
 
-// bounded reads a file no longer than it may be.
+// counter counts the bytes that were sent.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// bounded reads a file no longer than it may be; sent is what it was unzipped
+// from, or nil.
 type bounded struct {
 	r      io.Reader
 	limits Limits
+	sent   *counter
 	n      int64
 }
 
@@ -206,6 +225,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	if b.n > b.limits.Unzipped {
 		return 0, tooLarge("octets", "bytes", b.limits.Unzipped)
+	}
+	if b.sent != nil && b.n > ratioFrom && b.n > b.limits.Ratio*b.sent.n {
+		return 0, tooCompressed(b.limits.Ratio)
 	}
 	return n, err
 }
@@ -337,6 +359,7 @@ func (t *Table) Records() iter.Seq2[*Record, error] {
 		for n := 1; ; n++ {
 			r, err := t.source.next()
 			if errors.Is(err, io.EOF) {
+				t.tellGuess()
 				return
 			}
 			if err != nil {
@@ -356,4 +379,10 @@ func (t *Table) Records() iter.Seq2[*Record, error] {
 	}
 }
 
-func (t *Table) warn(f impact.Fault) { t.Warnings = append(t.Warnings, f) }
+// tellGuess warns once of an encoding that was guessed.
+func (t *Table) tellGuess() {
+	if t.Layout.Guessed && !t.guessTold {
+		t.guessTold = true
+		t.Warnings = append(t.Warnings, encodingGuessed(&t.Layout))
+	}
+}

@@ -279,6 +279,7 @@ func (c *csvSource) mend(whole []byte) {
 		if clean != s || c.layout.Encoding != encUTF8 && strings.Contains(s, "\uFFFD") {
 			c.rec.Cells[i] = clean
 			c.rec.Faults = append(c.rec.Faults, brokenText(i+1, clean))
+			c.rec.spoil(i)
 		}
 	}
 }

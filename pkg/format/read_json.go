@@ -360,8 +360,8 @@ func (j *jsonSource) cell(r *Record, f *Field, raw jsontext.Value) (string, kind
 	case k != '"':
 		return refuse(aText)
 	}
-	s, _ := jsontext.AppendUnquote(nil, raw)
-	if !utf8.Valid(s) {
+	s, err := jsontext.AppendUnquote(nil, raw)
+	if err != nil || !utf8.Valid(s) {
 		clean := strings.ToValidUTF8(string(s), "\uFFFD")
 		b := brokenText(0, clean)
 		b.Pointer = "/" + f.jsonName()

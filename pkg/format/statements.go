@@ -261,6 +261,13 @@ func (p *statementParser) settle(st *impact.Statement) {
 		}
 		p.fault(at, f)
 	}
+	if at >= 0 && p.rec.kind(at) == percent && st.Unit == "%" {
+		p.fault(at, impact.Fault{
+			Code: "unit_mismatch", Value: p.rec.Cells[at],
+			Detail: impact.Text{FR: "La cellule est au format pourcentage : elle vaut " + p.rec.Cells[at] + ", sans unité.", EN: "The cell is formatted as a percentage: it is worth " + p.rec.Cells[at] + ", without a unit."},
+			Hint:   impact.Text{FR: "Écrivez 1 dans la colonne unit, ou mettez la cellule au format nombre.", EN: "Write 1 in the column unit, or format the cell as a number."},
+		})
+	}
 	p.row.Empty = st.Value == "" && !st.ValueNull && len(st.Components) == 0 && len(p.rec.Faults) == 0
 }
 

@@ -259,6 +259,10 @@ func refused(s, suggestion string) reading {
 			Hint:   impact.Text{FR: "Écrivez des chiffres, sans unité.", EN: "Write digits, without a unit."},
 		}
 	}
+	if strings.HasPrefix(s, "#") {
+		f.Detail = impact.Text{FR: "La formule de cette cellule donne une erreur.", EN: "The formula of this cell gives an error."}
+		f.Hint = impact.Text{FR: "Corrigez la formule, ou écrivez le nombre.", EN: "Mend the formula, or write the number."}
+	}
 	f.Value = s
 	if suggestion != "" {
 		f.Suggestion = suggestion
