@@ -202,6 +202,37 @@ var attacks = map[string][]attempt{
 	"GET /v1/api-keys/:id":    {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
 	"DELETE /v1/api-keys/:id": {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
 
+	"GET /v1/networks":     {{path: "/v1/networks", want: open}},
+	"GET /v1/networks/:id": {{path: "/v1/networks/FEDATE", want: open}},
+	"POST /v1/networks":    {{path: "/v1/networks", body: object{"name": "Mine", "code": "FEDATE"}, want: "401 403 403 403 403 409 403"}},
+	"PATCH /v1/networks/:id": {
+		{path: "/v1/networks/FEDATE", body: object{"name": "Mine"}, h: stale, want: "401 403 403 403 403 412 412"},
+		{path: "/v1/networks/RIVAL", body: object{"name": "Mine"}, h: stale, want: "401 403 403 403 403 412 403"},
+	},
+	"GET /v1/networks/:id/members": {{path: "/v1/networks/RIVAL/members", want: "401 403 403 403 403 403 404"}},
+	"PUT /v1/networks/:id/members/:organisation": {
+		{path: "/v1/networks/RIVAL/members/{atelier}", body: object{}, want: "401 403 403 403 403 403 404"},
+		{path: "/v1/networks/FEDATE/members/ext:canary-crm:canary-org", body: object{}, want: "401 403 403 403 403 403 404"},
+	},
+	"DELETE /v1/networks/:id/members/:organisation": {
+		{path: "/v1/networks/RIVAL/members/{atelier}", want: "401 403 403 403 403 403 404"},
+		{path: "/v1/networks/FEDATE/members/{atelier}", want: "401 403 403 403 403 403 404"},
+	},
+	"GET /v1/organisations/:id/memberships": {{path: "/v1/organisations/{atelier}/memberships", want: "401 404 403 404 200 200 404"}},
+	"GET /v1/mandates": {
+		{path: "/v1/mandates", want: "401 200 403 200 403 403 200"},
+		{path: "/v1/mandates?organisation={atelier}&network={rival}", want: "401 200 403 200 403 403 200"},
+	},
+	"POST /v1/mandates": {
+		{path: "/v1/mandates", body: object{"from": object{"organisation": "{atelier}"}, "to": object{"network": "FEDATE"}, "scopes": []string{"observations.read"}}, want: "401 422 403 403 403 403 422"},
+		{path: "/v1/mandates", body: object{"from": object{"organisation": "siren:732829320"}, "to": object{"network": "RIVAL"}, "scopes": []string{"observations.read"}}, want: "401 422 403 403 403 403 422"},
+	},
+	"GET /v1/mandates/:id":         {{path: "/v1/mandates/{mandate}", want: "401 404 403 404 403 403 404"}},
+	"POST /v1/mandates/:id/grant":  {{path: "/v1/mandates/{requested}/grant", want: "401 404 403 404 403 403 404"}},
+	"POST /v1/mandates/:id/refuse": {{path: "/v1/mandates/{requested}/refuse", want: "401 404 403 404 403 403 404"}},
+	"POST /v1/mandates/:id/revoke": {{path: "/v1/mandates/{mandate}/revoke", want: "401 404 403 404 403 403 404"}},
+	"GET /v1/mandates/:id/usage":   {{path: "/v1/mandates/{mandate}/usage", want: "401 404 403 404 403 403 404"}},
+
 	"GET /v1/aggregates": {
 		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"},
 		{path: "/v1/aggregates?organisation=siren:732829320" + figures, want: "401 403 403 403 200 403 403"},
@@ -380,10 +411,12 @@ func (w *world) plant(t *testing.T) *secrets {
 		t.Fatalf("%d %s", draft.status, draft.body)
 	}
 	_, cursor, _ = strings.Cut(cursor, "cursor=")
+	rival, granted, requested := w.rival(t)
 	s := &secrets{
 		ids: map[string]string{
 			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
 			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{feed}": feed, "{client}": x.id,
+			"{rival}": rival, "{mandate}": granted, "{requested}": requested,
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
 		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source"},
@@ -398,6 +431,24 @@ func (w *world) plant(t *testing.T) *secrets {
 	s.facts = append(s.facts, s.ids["{approved}"], s.ids["{submission}"])
 	s.drafts = append(s.drafts, s.ids["{draft}"], s.ids["{draft-submission}"])
 	return s
+}
+
+// rival makes another network, to which Atelier has given a mandate and which
+// asks for one more.
+func (w *world) rival(t *testing.T) (network, granted, requested string) {
+	t.Helper()
+	a := w.administrator.post(t, "/v1/networks", object{"name": "Réseau rival", "code": "RIVAL"})
+	network = a.at(t, "/id").(string)
+	x := w.client(t, impact.Client{Name: "Rival", Role: impact.RoleNetwork, Network: impact.NetworkID(network)})
+	if a := x.do(t, "PUT", "/v1/networks/RIVAL/members/siren:732829320", object{"external_id": "canary-member"}); a.status != http.StatusCreated {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	given := w.organisation.post(t, "/v1/mandates", object{"to": object{"network": "RIVAL"}, "scopes": []string{"observations.read", "observations.write"}})
+	asked := x.post(t, "/v1/mandates", object{"from": object{"organisation": string(w.atelier.ID)}, "scopes": []string{"organisations.write"}})
+	if given.status != http.StatusCreated || asked.status != http.StatusCreated {
+		t.Fatalf("%s %s", given.body, asked.body)
+	}
+	return network, given.at(t, "/id").(string), asked.at(t, "/id").(string)
 }
 
 // fill puts ids in their places.

@@ -160,6 +160,22 @@ func Routes() []Route {
 
 		// Changes
 		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},
+		// Networks and their mandates
+		{Method: "GET", Path: "/v1/networks", handle: (*server).listNetworks, Access: public, Params: "code q updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/networks", handle: (*server).createNetwork, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/networks/:id", handle: (*server).getNetwork, Access: public},
+		{Method: "PATCH", Path: "/v1/networks/:id", handle: (*server).updateNetwork, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/networks/:id/members", handle: (*server).listMembers, Access: scope(impact.MembersSync), Params: "on updated_since include_deleted", Paged: true},
+		{Method: "PUT", Path: "/v1/networks/:id/members/:organisation", handle: (*server).putMember, Access: scope(impact.MembersSync)},
+		{Method: "DELETE", Path: "/v1/networks/:id/members/:organisation", handle: (*server).deleteMember, Access: scope(impact.MembersSync)},
+		{Method: "GET", Path: "/v1/organisations/:id/memberships", handle: (*server).listMemberships, Access: scope(impact.OrganisationsRead), Params: "on updated_since include_deleted", Paged: true},
+		{Method: "GET", Path: "/v1/mandates", handle: (*server).listMandates, Access: scope(impact.MandatesManage), Params: "organisation network state updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/mandates", handle: (*server).createMandate, Access: scope(impact.MandatesManage)},
+		{Method: "GET", Path: "/v1/mandates/:id", handle: (*server).getMandate, Access: scope(impact.MandatesManage)},
+		{Method: "POST", Path: "/v1/mandates/:id/grant", handle: (*server).grantMandate, Access: scope(impact.MandatesManage)},
+		{Method: "POST", Path: "/v1/mandates/:id/refuse", handle: (*server).refuseMandate, Access: scope(impact.MandatesManage)},
+		{Method: "POST", Path: "/v1/mandates/:id/revoke", handle: (*server).revokeMandate, Access: scope(impact.MandatesManage)},
+		{Method: "GET", Path: "/v1/mandates/:id/usage", handle: (*server).listMandateUses, Access: scope(impact.MandatesManage), Paged: true},
 
 		// Aggregates
 		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},

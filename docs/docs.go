@@ -36,6 +36,8 @@ import (
 //	@tag.description	One fact by one organisation, private to it and to the stewards who review it; every version is kept.
 //	@tag.name			submissions
 //	@tag.description	The observations of one organisation for one period, with their review.
+//	@tag.name			networks
+//	@tag.description	Networks and their members; mandates: what an organisation lets its network do, and what was done with it.
 //	@tag.name			aggregates
 //	@tag.description	Figures computed from observations, with contributors, coverage and method.
 //	@tag.name			changes
