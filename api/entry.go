@@ -60,7 +60,8 @@ type Limits struct {
 	Idempotency int `json:"idempotency_key_seconds" example:"86400"`
 	// Requests a minute of an anonymous address (in IPv6 a /64) and of a client,
 	// reference data apart; costly answers at once. 0 is no limit. Each replica
-	// counts for itself; a 304 and HEAD are not counted.
+	// counts for itself; a 304 and HEAD are not counted. /oauth/* is counted apart,
+	// per address, like one client.
 	Anonymous          int `json:"anonymous_requests_per_minute" example:"600"`
 	AnonymousReference int `json:"anonymous_reference_requests_per_minute" example:"3000"`
 	Client             int `json:"client_requests_per_minute" example:"3000"`

@@ -177,14 +177,14 @@ func (m *meter) full(left float64) int {
 type meters struct {
 	anonymous, anonymousReference *meter
 	client, clientReference       *meter
-	token                         *meter
+	token                         *meter // of an address: /oauth/* checks the client itself
 }
 
 func newMeters(r Rates) meters {
 	return meters{
 		anonymous: newMeter("anon", r.Anonymous), anonymousReference: newMeter("anon-reference", r.Anonymous*ReferenceFactor),
 		client: newMeter("client", r.Client), clientReference: newMeter("client-reference", r.Client*ReferenceFactor),
-		token: newMeter("token", r.Anonymous),
+		token: newMeter("token", r.Client),
 	}
 }
 
