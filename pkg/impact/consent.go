@@ -14,9 +14,8 @@ const (
 	SecrecyWaiver     ConsentKind = "secrecy_waiver"
 )
 
-// ConsentWording names the sentences of ConsentKinds. A consent keeps the one
-// it was given to: when a sentence says more than before, what was agreed does
-// not follow.
+// ConsentWording names the sentences of ConsentKinds. A consent keeps the name
+// of the one it was given to, so that it is never taken for another.
 const ConsentWording = "2026-11"
 
 // ConsentKinds are the purposes and what is agreed to, in the order they are
