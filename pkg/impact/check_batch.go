@@ -359,6 +359,7 @@ func (b *batch) compare() {
 	b.tellOverlaps()
 	for i := range b.cells {
 		b.checkPrevious(&b.cells[i])
+		b.checkRunning(&b.cells[i])
 		b.checkRelations(&b.cells[i])
 	}
 }

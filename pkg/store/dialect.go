@@ -44,6 +44,9 @@ type dialect interface {
 	lockCommits() []step
 	lockReference() []step
 	lockOrganisations(keys []int32) []step
+	// lockUnits does it for the legal units of some organisations, after their
+	// own locks.
+	lockUnits(keys []int64) []step
 	// tryLock takes a lock by name until the transaction ends, false if
 	// another transaction has it.
 	tryLock(ctx context.Context, tx *sql.Tx, name string) (bool, error)
@@ -105,6 +108,7 @@ func dialectOf(url string) (dialect, error) {
 // locks for the rest, so that no two can meet.
 const (
 	organisationLocks = 0x0726 // class of (class, organisation key)
+	unitLocks         = 0x0727 // class of (class, hash of a SIREN)
 	commitLock        = 0x7265746f6d626501
 	referenceLock     = 0x7265746f6d626502
 )
@@ -185,6 +189,11 @@ func (d *postgresDialect) lockReference() []step {
 
 func (d *postgresDialect) lockOrganisations(keys []int32) []step {
 	return []step{{query: `SELECT pg_advisory_xact_lock($1, k) FROM unnest($2::int[]) AS k`, args: []any{int32(organisationLocks), keys}}}
+}
+
+func (d *postgresDialect) lockUnits(keys []int64) []step {
+	return []step{{query: `SELECT pg_advisory_xact_lock($1, u.hash)
+		FROM (SELECT DISTINCT hashtext(siren) AS hash FROM organisations WHERE key = ANY($2::bigint[]) ORDER BY 1) AS u`, args: []any{int32(unitLocks), keys}}}
 }
 
 func (d *postgresDialect) tryLock(ctx context.Context, tx *sql.Tx, name string) (ok bool, err error) {
@@ -562,6 +571,7 @@ func (f textFile) Read(b []byte) (int, error) { return f.text.Read(b) }
 func (d *sqliteDialect) lockCommits() []step                                    { return nil }
 func (d *sqliteDialect) lockReference() []step                                  { return nil }
 func (d *sqliteDialect) lockOrganisations([]int32) []step                       { return nil }
+func (d *sqliteDialect) lockUnits([]int64) []step                               { return nil }
 func (d *sqliteDialect) tryLock(context.Context, *sql.Tx, string) (bool, error) { return true, nil }
 
 func (d *sqliteDialect) snapshot(ctx context.Context, db *sql.DB) (*sql.Conn, *sql.Tx, error) {

@@ -122,12 +122,14 @@ type workspace struct {
 	revised       []*cell
 	attributes    attributes
 	whole         bool // what changed goes beyond the cells written
+	kin           kin
 }
 
 type organisationState struct {
 	key     int32
 	id      impact.OrganisationID
 	profile impact.Profile
+	kin     int16 // see hasKin
 }
 
 type externalKey struct {
@@ -205,15 +207,11 @@ func (w *workspace) read(ctx context.Context, keys []int32, pairs []pair, names 
 	}
 	d := w.s.dialect
 	steps := append(d.lockOrganisations(keys), w.readOrganisations(keys), lockedPeriods(&w.locked), w.readSubmissions(keys))
-	for some := range slices.Chunk(pairs, 5000) {
-		query, args := d.facts(some, factColumns)
-		steps = append(steps, step{query, args, factNumbers, 1, func(n []int64, null []bool, text []string) error {
-			w.hold(scanFact(n, null, text[0]))
-			return nil
-		}})
-	}
-	if err := d.run(ctx, w.t, steps...); err != nil {
+	if err := d.run(ctx, w.t, append(steps, w.readFacts(pairs)...)...); err != nil {
 		return fmt.Errorf("locking organisations and reading their facts: %w", err)
+	}
+	if err := w.readKin(ctx, pairs); err != nil {
+		return err
 	}
 	wanted := make([]impact.OrganisationKey, len(keys))
 	for i, k := range keys {
@@ -226,6 +224,17 @@ func (w *workspace) read(ctx context.Context, keys []int32, pairs []pair, names 
 	return w.readNames(ctx, names)
 }
 
+func (w *workspace) readFacts(pairs []pair) (steps []step) {
+	for some := range slices.Chunk(pairs, 5000) {
+		query, args := w.s.dialect.facts(some, factColumns)
+		steps = append(steps, step{query, args, factNumbers, 1, func(n []int64, null []bool, text []string) error {
+			w.hold(scanFact(n, null, text[0]))
+			return nil
+		}})
+	}
+	return steps
+}
+
 func (w *workspace) hold(r factRow) *cell {
 	c := &cell{before: r, now: r, exists: true, submission: w.byKey[r.submission]}
 	w.cells[r.factKey] = c
@@ -236,9 +245,9 @@ func (w *workspace) hold(r factRow) *cell {
 
 func (w *workspace) readOrganisations(keys []int32) step {
 	condition, args := w.s.dialect.anyOf("key", 1, wide(keys))
-	query := `SELECT key, id, class, structure_kind, size_class, ess FROM organisations WHERE ` + condition
-	return step{query, args, 1, 5, func(n []int64, _ []bool, text []string) error {
-		o := &organisationState{key: int32(n[0]), id: impact.OrganisationID(text[0]), profile: impact.Profile{
+	query := `SELECT key, ` + hasKin + `, id, class, structure_kind, size_class, ess FROM organisations WHERE ` + condition
+	return step{query, args, 2, 5, func(n []int64, _ []bool, text []string) error {
+		o := &organisationState{key: int32(n[0]), kin: int16(n[1]), id: impact.OrganisationID(text[0]), profile: impact.Profile{
 			Class: impact.OrganisationClass(text[1]), StructureKind: text[2], SizeClass: text[3], ESS: text[4],
 		}}
 		w.organisations[o.key] = o
@@ -322,6 +331,9 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 			}
 			known[n] = append(known[n], o)
 		}
+	}
+	if err := w.refuseDoubles(ctx, m); err != nil {
+		return err
 	}
 	if err := w.reconcile(ctx, m, known); err != nil {
 		return err
