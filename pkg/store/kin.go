@@ -11,8 +11,7 @@ import (
 
 // kin is what organisations outside of a batch state that may be the same
 // thing: the others of a legal unit, and the own figures of networks that
-// cover their members. Nothing is read for an organisation that has neither,
-// which readOrganisations tells.
+// cover their members. Nothing is read for an organisation that has neither.
 //
 // Locks: those of legal units come after all those of organisations, each kind
 // in its order, so that no two transactions wait for each other. Covering
@@ -37,26 +36,19 @@ type claimRow struct {
 	details string
 }
 
-// hasKin is 1 when the SIREN of an organisation has several, 2 when it is a
-// member of a network that may state figures of its own, 3 for both.
-const hasKin = `
-	CASE WHEN siren <> '' AND EXISTS (SELECT 1 FROM organisations AS o WHERE o.siren <> '' AND o.siren = organisations.siren AND o.key <> organisations.key) THEN 1 ELSE 0 END
-	+ CASE WHEN EXISTS (SELECT 1 FROM memberships AS m JOIN networks AS n ON n.id = m.network
-		WHERE m.organisation = organisations.key AND m.deleted = 0 AND n.organisation <> 0) THEN 2 ELSE 0 END`
-
 // readKin completes the workspace with what kin of its organisations state of
 // the same indicators.
-func (w *workspace) readKin(ctx context.Context, pairs []pair) error {
+func (w *workspace) readKin(ctx context.Context, f *family, pairs []pair) error {
 	w.kin = kin{map[int32]impact.Standing{}, map[int32][]int32{}, map[int32][]belonging{}, map[int32][]claimRow{}}
 	var units, members, both, indicators []int64
-	for k, o := range w.organisations {
-		if o.kin > 0 {
+	for i, k := range f.keys {
+		if f.flags[i] > 0 {
 			both = append(both, int64(k))
 		}
-		if o.kin&1 != 0 {
+		if f.flags[i]&sharesUnit != 0 {
 			units = append(units, int64(k))
 		}
-		if o.kin&2 != 0 {
+		if f.flags[i]&isMember != 0 {
 			members = append(members, int64(k))
 		}
 	}

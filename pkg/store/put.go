@@ -129,7 +129,6 @@ type organisationState struct {
 	key     int32
 	id      impact.OrganisationID
 	profile impact.Profile
-	kin     int16 // see hasKin
 }
 
 type externalKey struct {
@@ -207,10 +206,13 @@ func (w *workspace) read(ctx context.Context, keys []int32, pairs []pair, names 
 	}
 	d := w.s.dialect
 	steps := append(d.lockOrganisations(keys), w.readOrganisations(keys), lockedPeriods(&w.locked), w.readSubmissions(keys))
-	if err := d.run(ctx, w.t, append(steps, w.readFacts(pairs)...)...); err != nil {
+	family := w.s.kinships.of(keys, w.s.now())
+	steps = append(append(steps, family.missing(d)...), w.readFacts(pairs)...)
+	if err := d.run(ctx, w.t, steps...); err != nil {
 		return fmt.Errorf("locking organisations and reading their facts: %w", err)
 	}
-	if err := w.readKin(ctx, pairs); err != nil {
+	w.s.kinships.learn(family)
+	if err := w.readKin(ctx, family, pairs); err != nil {
 		return err
 	}
 	wanted := make([]impact.OrganisationKey, len(keys))
@@ -245,9 +247,9 @@ func (w *workspace) hold(r factRow) *cell {
 
 func (w *workspace) readOrganisations(keys []int32) step {
 	condition, args := w.s.dialect.anyOf("key", 1, wide(keys))
-	query := `SELECT key, ` + hasKin + `, id, class, structure_kind, size_class, ess FROM organisations WHERE ` + condition
-	return step{query, args, 2, 5, func(n []int64, _ []bool, text []string) error {
-		o := &organisationState{key: int32(n[0]), kin: int16(n[1]), id: impact.OrganisationID(text[0]), profile: impact.Profile{
+	query := `SELECT key, id, class, structure_kind, size_class, ess FROM organisations WHERE ` + condition
+	return step{query, args, 1, 5, func(n []int64, _ []bool, text []string) error {
+		o := &organisationState{key: int32(n[0]), id: impact.OrganisationID(text[0]), profile: impact.Profile{
 			Class: impact.OrganisationClass(text[1]), StructureKind: text[2], SizeClass: text[3], ESS: text[4],
 		}}
 		w.organisations[o.key] = o

@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,6 +57,7 @@ type Store struct {
 	actors    dictionary[actor]
 
 	submissionKeys reserve
+	kinships       kinships
 	recent         recent
 	group          *group
 	running        running
@@ -176,6 +178,7 @@ type txn struct {
 	id    int64 // names the transaction in every table it touches
 	seq   int64 // 0 until taken
 	depth int
+	kinds []string            // of what it commits
 	words map[committed]int32 // new words of the dictionaries
 	done  *commit             // what the follower of this process will be told
 }
@@ -271,6 +274,9 @@ func (s *Store) attempt(ctx context.Context, fn func(context.Context, *txn) erro
 	for w, key := range t.words {
 		w.remember(key)
 	}
+	for _, kind := range t.kinds {
+		s.kinships.changed(kind)
+	}
 	if t.seq > 0 {
 		s.recent.publish(t.seq, t.done)
 	}
@@ -302,6 +308,9 @@ func (t *txn) nested(ctx context.Context, fn func(context.Context, *txn) error) 
 // tables.
 func (t *txn) commit(ctx context.Context, kind string, changes *commit, left ...step) (int64, error) {
 	d := t.store.dialect
+	if !slices.Contains(t.kinds, kind) {
+		t.kinds = append(t.kinds, kind)
+	}
 	if t.seq > 0 {
 		t.done = nil
 		if err := d.run(ctx, t, left...); err != nil {
