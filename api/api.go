@@ -80,6 +80,10 @@ type Config struct {
 	// callers are taken from X-Forwarded-For when a trusted proxy wrote it.
 	Rates          Rates
 	TrustedProxies []netip.Prefix
+	// Imports, the mappings of their files, and who works on them.
+	Imports      ImportStore
+	Mappings     MappingStore
+	ImportRunner ImportRunner
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
 	// Status adds what an operator wants to see to GET /v1/status.

@@ -232,6 +232,20 @@ var attacks = map[string][]attempt{
 	"POST /v1/mandates/:id/refuse": {{path: "/v1/mandates/{requested}/refuse", want: "401 404 403 404 403 403 404"}},
 	"POST /v1/mandates/:id/revoke": {{path: "/v1/mandates/{mandate}/revoke", want: "401 404 403 404 403 403 404"}},
 	"GET /v1/mandates/:id/usage":   {{path: "/v1/mandates/{mandate}/usage", want: "401 404 403 404 403 403 404"}},
+	"GET /v1/imports": {{path: "/v1/imports", want: ownOnly}, {path: "/v1/imports?updated_since=2000-01-01T00:00:00Z", want: ownOnly}},
+	// The file is read, and every row of it refused.
+	"POST /v1/imports":               {{path: "/v1/imports", body: object{"observations": []any{of("{atelier}"), of("siret:73282932000074")}}, h: keyed, want: "401 200 403 403 403 403 200"}},
+	"GET /v1/imports/:id":            {{path: "/v1/imports/{import}", want: hidden}},
+	"GET /v1/imports/:id/rows":       {{path: "/v1/imports/{import}/rows", want: hidden}},
+	"GET /v1/imports/:id/rejects":    {{path: "/v1/imports/{import}/rejects.csv", want: closed}},
+	"GET /v1/imports/:id/source":     {{path: "/v1/imports/{import}/source", want: closed}},
+	"POST /v1/imports/:id/cancel":    {{path: "/v1/imports/{import}/cancel", want: closed}},
+	"POST /v1/imports/:id/confirm":   {{path: "/v1/imports/{import}/confirm", want: closed}},
+	"GET /v1/import-mappings":        {{path: "/v1/import-mappings", want: "401 200 403 403 403 403 200"}},
+	"POST /v1/import-mappings":       {{path: "/v1/import-mappings", body: object{"name": ""}, want: "401 422 403 403 403 403 422"}},
+	"GET /v1/import-mappings/:id":    {{path: "/v1/import-mappings/{mapping}", want: closed}, {path: "/v1/import-mappings/{mapping}", h: held, want: closed}},
+	"PATCH /v1/import-mappings/:id":  {{path: "/v1/import-mappings/{mapping}", body: object{"name": "mine"}, h: stale, want: closed}},
+	"DELETE /v1/import-mappings/:id": {{path: "/v1/import-mappings/{mapping}", h: stale, want: closed}},
 
 	"GET /v1/aggregates": {
 		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"},
@@ -410,6 +424,8 @@ func (w *world) plant(t *testing.T) *secrets {
 	if draft.status != http.StatusCreated {
 		t.Fatalf("%d %s", draft.status, draft.body)
 	}
+	imported := x.sent(t, "?dry_run=true", "indicator,territory,period,value,unit\ninsertion_hours,canary-place,2024,1,h\n", header{"Content-Disposition", `attachment; filename="canary-file.csv"`})
+	mapping := x.post(t, "/v1/import-mappings", object{"name": "canary-mapping", "columns": object{"Valeur": "value"}})
 	_, cursor, _ = strings.Cut(cursor, "cursor=")
 	rival, granted, requested := w.rival(t)
 	s := &secrets{
@@ -417,9 +433,10 @@ func (w *world) plant(t *testing.T) *secrets {
 			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
 			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{feed}": feed, "{client}": x.id,
 			"{rival}": rival, "{mandate}": granted, "{requested}": requested,
+			"{import}": imported.at(t, "/id").(string), "{mapping}": mapping.at(t, "/id").(string),
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
-		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source"},
+		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source", "canary-place", "canary-file"},
 		drafts: []string{"765431.75", "canary-draft"},
 	}
 	for _, planted := range []string{"123457.25", "123458.25", "canary-note", "canary-approved", "765431.75", "canary-draft"} {
@@ -429,6 +446,8 @@ func (w *world) plant(t *testing.T) *secrets {
 	}
 	s.identity = []string{w.atelier.Name, "732829320", "canary-crm", "canary-org", "canary-key", key, string(w.atelier.ID), w.organisation.id}
 	s.facts = append(s.facts, s.ids["{approved}"], s.ids["{submission}"])
+	s.identity = append(s.identity, "canary-mapping", s.ids["{mapping}"])
+	s.facts = append(s.facts, s.ids["{import}"])
 	s.drafts = append(s.drafts, s.ids["{draft}"], s.ids["{draft-submission}"])
 	return s
 }

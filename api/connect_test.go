@@ -2,10 +2,12 @@ package api_test
 
 import (
 	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/imports"
 )
 
 // connect ties the configuration to the stores of organisations, observations
@@ -21,6 +23,10 @@ func (w *world) connect(t testing.TB) {
 	c.Figures, c.Follower, c.ObservationIDs = cube, follower, w.store
 	c.Organisations, c.Observations, c.Submissions, c.Questionnaires = w.store, w.store, w.store, w.store
 	c.Networks, c.Mandates = w.store, w.store
+	c.Imports, c.Mappings = w.store, w.store
+	runner := imports.Start(imports.Config{Store: w.store, Now: now, Log: slog.New(slog.DiscardHandler), Lease: 15 * time.Second, Poll: 500 * time.Millisecond})
+	t.Cleanup(runner.Close)
+	c.ImportRunner = runner
 	c.Idempotency, c.AccessLog, c.Commits = w.store, w.store, w.store
 	c.Consents, c.Changes = w.store, w.store
 }

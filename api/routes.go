@@ -176,6 +176,20 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/mandates/:id/refuse", handle: (*server).refuseMandate, Access: scope(impact.MandatesManage)},
 		{Method: "POST", Path: "/v1/mandates/:id/revoke", handle: (*server).revokeMandate, Access: scope(impact.MandatesManage)},
 		{Method: "GET", Path: "/v1/mandates/:id/usage", handle: (*server).listMandateUses, Access: scope(impact.MandatesManage), Paged: true},
+		// Imports
+		{Method: "GET", Path: "/v1/imports", handle: (*server).listImports, Access: scope(impact.ImportsWrite, impact.SubmissionsReview), Params: "kind state updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/imports", handle: (*server).createImport, Access: scope(impact.ImportsWrite), Params: importParams, Consumes: fileTypes, MaxBody: ImportBody},
+		{Method: "GET", Path: "/v1/imports/:id", handle: (*server).getImport, Access: scope(impact.ImportsWrite, impact.SubmissionsReview)},
+		{Method: "GET", Path: "/v1/imports/:id/rows", handle: (*server).listImportRows, Access: scope(impact.ImportsWrite, impact.SubmissionsReview), Params: "outcome", Paged: true},
+		{Method: "GET", Path: "/v1/imports/:id/rejects", handle: (*server).getImportRejects, Access: scope(impact.ImportsWrite), Produces: []Format{FormatCSV}},
+		{Method: "GET", Path: "/v1/imports/:id/source", handle: (*server).getImportSource, Access: scope(impact.ImportsWrite), Produces: []Format{FormatAny}},
+		{Method: "POST", Path: "/v1/imports/:id/cancel", handle: (*server).cancelImport, Access: scope(impact.ImportsWrite)},
+		{Method: "POST", Path: "/v1/imports/:id/confirm", handle: (*server).confirmImport, Access: scope(impact.ImportsWrite)},
+		{Method: "GET", Path: "/v1/import-mappings", handle: (*server).listImportMappings, Access: scope(impact.ImportsWrite), Paged: true},
+		{Method: "POST", Path: "/v1/import-mappings", handle: (*server).createImportMapping, Access: scope(impact.ImportsWrite)},
+		{Method: "GET", Path: "/v1/import-mappings/:id", handle: (*server).getImportMapping, Access: scope(impact.ImportsWrite)},
+		{Method: "PATCH", Path: "/v1/import-mappings/:id", handle: (*server).updateImportMapping, Access: scope(impact.ImportsWrite)},
+		{Method: "DELETE", Path: "/v1/import-mappings/:id", handle: (*server).deleteImportMapping, Access: scope(impact.ImportsWrite)},
 
 		// Aggregates
 		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},

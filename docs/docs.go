@@ -38,6 +38,8 @@ import (
 //	@tag.description	The observations of one organisation for one period, with their review.
 //	@tag.name			networks
 //	@tag.description	Networks and their members; mandates: what an organisation lets its network do, and what was done with it.
+//	@tag.name			imports
+//	@tag.description	Files as people have them, turned into observations or members, with what was wrong in them.
 //	@tag.name			aggregates
 //	@tag.description	Figures computed from observations, with contributors, coverage and method.
 //	@tag.name			changes

@@ -167,9 +167,16 @@ func correctOperation(path string, operation object, tags []string) error {
 
 func correctRequestBody(body object) {
 	delete(body, "x-originalParamName")
-	for mediaType, c := range member(body, "content") {
+	contents := member(body, "content")
+	for mediaType, c := range contents {
 		content := c.(object)
 		content["schema"] = schemaFor(mediaType, content["schema"])
+		if mediaType == "multipart/form-data" && len(contents) > 1 { // the other ways of sending the same file
+			content["schema"] = object{"type": "object", "required": []any{"file"}, "properties": object{"file": object{"type": "string", "contentMediaType": "application/octet-stream"}}}
+		}
+		if content["schema"] == nil {
+			delete(content, "schema")
+		}
 		schema, _ := content["schema"].(object)
 		for _, property := range member(schema, "properties") {
 			delete(property.(object), "x-formData-name")

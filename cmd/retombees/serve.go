@@ -16,6 +16,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/imports"
 	"github.com/grandlyon/retombees/pkg/store"
 )
 
@@ -28,6 +29,7 @@ type serveCmd struct {
 	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
 	Follow          time.Duration `env:"RETOMBEES_FOLLOW" default:"100ms" help:"How often to look for what other replicas wrote."`
 	RequestTimeout  time.Duration `env:"RETOMBEES_REQUEST_TIMEOUT" default:"30s" help:"Longest time given to one request."`
+	ImportLease     time.Duration `env:"RETOMBEES_IMPORT_LEASE" default:"15s" help:"How long an import is left to a process that gives no sign of life, before another one, or the same one started again, takes it up."`
 	ShutdownTimeout time.Duration `env:"RETOMBEES_SHUTDOWN_TIMEOUT" default:"25s" help:"After SIGTERM, longest time given to running requests."`
 }
 
@@ -77,7 +79,9 @@ func (c serveCmd) Run(w *world) (err error) {
 	}
 	defer follower.Close()
 	keyRing := auth.NewKeyRing(s, w.now)
-	handler, err := c.handler(w, s, catalogue, issuer, keyRing, cube, follower, demo)
+	runner := imports.Start(imports.Config{Store: s, Log: w.log, Now: w.now, Lease: c.ImportLease, Poll: min(2*time.Second, c.ImportLease)})
+	defer runner.Close()
+	handler, err := c.handler(w, s, catalogue, issuer, keyRing, runner, cube, follower, demo)
 	if err != nil {
 		return err
 	}
@@ -100,6 +104,7 @@ func (c serveCmd) Run(w *world) (err error) {
 	go func() { served <- server.Serve(listener) }()
 	noteKeyUses := func(ctx context.Context) error { return s.NoteKeyUses(ctx, keyRing.Used()) }
 	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
+	go every(w, time.Hour, "forgetting old imports", s.ForgetImports)
 	go every(w, time.Hour, "forgetting revoked tokens that have expired", s.ForgetRevocations)
 	go every(w, time.Minute, "noting the use of API keys", noteKeyUses)
 	go followKeys(w, keyFile, issuer)
@@ -137,7 +142,7 @@ func (c serveCmd) Run(w *world) (err error) {
 }
 
 // handler builds the API over the store and its figures.
-func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, keyRing *auth.KeyRing, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
+func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, keyRing *auth.KeyRing, runner *imports.Runner, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
 	cursorKey, err := issuer.Keys().Derive("retombees cursors 1")
 	if err != nil {
 		return nil, fmt.Errorf("deriving the key of cursors: %w", err)
@@ -154,6 +159,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		Figures: cube, Follower: follower, ObservationIDs: s,
 		Organisations: s, Consents: s, Observations: s, Submissions: s, Questionnaires: s,
 		Networks: s, Mandates: s,
+		Imports: s, Mappings: s, ImportRunner: runner,
 		Idempotency: s, AccessLog: s, Commits: s, Changes: s, Stopping: w.ctx,
 		APIKeys: s, KeyRing: keyRing,
 		Rates: c.rates(), TrustedProxies: c.TrustedProxies,

@@ -12,6 +12,8 @@ type Batch struct {
 	Submission SubmissionID
 	// AllOrNothing refuses the whole batch for the fault of one row.
 	AllOrNothing bool
+	// RejectWarnings takes each warning of a row for a fault.
+	RejectWarnings bool
 	// IfVersion, when not 0, is the version that the only row must find on
 	// record; the whole is refused (Stale) when it is another.
 	IfVersion int

@@ -207,15 +207,16 @@ type ImportReport struct {
 	Scoped  int `json:"scoped,omitempty"`
 	// Passed: the guard on deletions let them go on.
 	Passed bool `json:"passed,omitempty"`
-	// Problem is why the file could not be processed; its Kind and Faults are not kept.
+	// Problem is why the file could not be processed.
 	Problem *ImportProblem `json:"problem,omitempty"`
 }
 
 // ImportProblem is the refusal of a whole file.
 type ImportProblem struct {
-	Code   string `json:"code"`
-	Detail Text   `json:"detail"`
-	Hint   Text   `json:"hint"`
+	Code   string  `json:"code"`
+	Detail Text    `json:"detail"`
+	Hint   Text    `json:"hint"`
+	Faults []Fault `json:"faults,omitempty"`
 }
 
 // Add counts one row and its faults.

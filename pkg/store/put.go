@@ -355,6 +355,11 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 	if err := w.checkVersion(ctx, m); err != nil {
 		return err
 	}
+	if m.RejectWarnings {
+		for i, r := range m.Rows {
+			r.Faults, r.Warnings = append(r.Faults, r.Warnings...), r.Warnings[:m.warnings[i]]
+		}
+	}
 	if m.AllOrNothing {
 		if err := m.refusal(); err != nil {
 			return err

@@ -1,0 +1,196 @@
+package imports
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/grandlyon/retombees/pkg/format"
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// line is a row of the file on its way into the store.
+type line struct {
+	src *format.StatementRow
+	row *impact.Row // nil when there is nothing to write
+}
+
+// organisation is what a reference of the file means.
+type organisation struct {
+	organisation *impact.Organisation
+	fault        *impact.Fault
+	warning      *impact.Fault
+}
+
+// organisation finds the organisation a row is about: exactly one, for which
+// the caller may act. Each reference is looked up once.
+func (w *worker) organisation(ctx context.Context, ref string) (organisation, error) {
+	if f, ok := w.known[ref]; ok {
+		return f, nil
+	}
+	f, err := w.lookUp(ctx, ref)
+	if err != nil {
+		return f, err
+	}
+	w.known[ref] = f
+	return f, nil
+}
+
+func (w *worker) lookUp(ctx context.Context, ref string) (f organisation, err error) {
+	name := ref
+	if ref == "" {
+		if name = string(w.job.Principal.Organisation); name == "" {
+			missing := impact.Fault{
+				Code: "missing_field", Pointer: "/organisation",
+				Detail: impact.Text{FR: "La ligne ne dit pas de quelle organisation elle parle.", EN: "The row does not say which organisation it is about."},
+				Hint:   impact.Text{FR: "Ajoutez une colonne siret, ou le paramètre default_organisation.", EN: "Add a column siret, or the parameter default_organisation."},
+			}
+			f.fault = &missing
+			return f, nil
+		}
+	}
+	name, f.warning, f.fault = impact.NormaliseReference(name)
+	var found []impact.Organisation
+	if f.fault == nil {
+		if found, err = w.Store.FindOrganisations(ctx, w.job.Principal, name); err != nil {
+			return f, err
+		}
+		switch len(found) {
+		case 0:
+			unknown := impact.UnknownOrganisation(ref)
+			f.fault = &unknown
+		case 1:
+			f.organisation = &found[0]
+		default:
+			ambiguous := impact.AmbiguousOrganisation(ref, found)
+			f.fault = &ambiguous
+		}
+	}
+	for _, at := range []*impact.Fault{f.fault, f.warning} {
+		if at != nil {
+			at.Pointer = "/organisation"
+		}
+	}
+	return f, nil
+}
+
+// action tells what a row asks for: what it says, else the mode of the import.
+func (w *worker) action(row *format.StatementRow) format.Action {
+	if row.Action != 0 {
+		return row.Action
+	}
+	switch w.job.Options.Mode {
+	case impact.ImportReplace:
+		return format.Replace
+	case impact.ImportDelete:
+		return format.Delete
+	}
+	return format.Merge
+}
+
+// read understands a row of the file. An empty cell leaves what is known when
+// rows are merged, and removes it when they replace.
+func (w *worker) read(ctx context.Context, src *format.StatementRow) (*line, error) {
+	l := &line{src: src}
+	found, err := w.organisation(ctx, src.Statement.Organisation)
+	if err != nil {
+		return nil, err
+	}
+	action := w.action(src)
+	row := &impact.Row{Organisation: found.organisation, Merge: action == format.Merge, Delete: action == format.Delete || action == format.Replace && src.Empty}
+	var faults, warnings []impact.Fault
+	if row.Delete || src.Empty {
+		row.Resolved, faults, warnings = w.checker.ResolveKey(&src.Statement, found.organisation)
+	} else {
+		row.Resolved, faults, warnings = w.checker.Resolve(&src.Statement, found.organisation)
+	}
+	if found.fault != nil {
+		faults = slices.Insert(slices.Clone(faults), 0, *found.fault)
+	}
+	if found.warning != nil {
+		warnings = slices.Insert(slices.Clone(warnings), 0, *found.warning)
+	}
+	if twin, twice := w.twins[src.Row]; twice {
+		faults = append(slices.Clone(faults), duplicate(place{src.Row, src.Line}, twin))
+	}
+	src.Tell(faults, warnings)
+	if w.job.Options.RejectWarnings {
+		src.Faults, src.Warnings = append(src.Faults, src.Warnings...), nil
+	}
+	if len(src.Faults) == 0 && (row.Delete || !src.Empty) {
+		l.row = row
+	}
+	return l, nil
+}
+
+func duplicate(here, other place) impact.Fault {
+	a, b := strconv.Itoa(min(here.line, other.line)), strconv.Itoa(max(here.line, other.line))
+	return impact.Fault{
+		Code: "duplicate_in_file", Value: strconv.Itoa(other.line),
+		Detail: impact.Text{FR: "Les lignes " + a + " et " + b + " du fichier déclarent le même fait.", EN: "Lines " + a + " and " + b + " of the file state the same fact."},
+		Hint:   impact.Text{FR: "Gardez celle qui est juste ; aucune des deux n'est écrite.", EN: "Keep the one that is right; neither of them is written."},
+	}
+}
+
+// put writes some rows. It may run again on the same rows when the database
+// asks for it: what they came with is left as it is.
+func (w *worker) put(ctx context.Context, chunk []*line) ([]impact.ImportRow, error) {
+	held := make([]impact.Row, 0, len(chunk))
+	batch := impact.Batch{Principal: w.job.Principal, Checker: w.checker, RejectWarnings: w.job.Options.RejectWarnings}
+	for _, l := range chunk {
+		if l.row != nil {
+			r := *l.row
+			r.Warnings = slices.Clone(l.src.Warnings)
+			held = append(held, r)
+			batch.Rows = append(batch.Rows, &held[len(held)-1])
+		}
+	}
+	var results impact.Results
+	if len(batch.Rows) > 0 {
+		var err error
+		if results, err = w.Store.PutObservations(ctx, batch); err != nil {
+			return nil, err
+		}
+	}
+	out, n := make([]impact.ImportRow, len(chunk)), 0
+	for i, l := range chunk {
+		if l.row == nil {
+			out[i] = report(l.src, len(l.src.Faults) > 0, nil)
+			continue
+		}
+		result := &results.Rows[n]
+		n++
+		result.Warnings = result.Warnings[len(l.src.Warnings):] // those found while writing
+		out[i] = report(l.src, false, result)
+	}
+	return out, nil
+}
+
+// report says what became of a row; result is nil when it was not written.
+func report(src *format.StatementRow, rejected bool, result *impact.RowResult) impact.ImportRow {
+	r := impact.ImportRow{Row: src.Row, Line: src.Line, Outcome: impact.Unchanged}
+	faults, warnings := src.Faults, src.Warnings
+	if rejected {
+		r.Outcome = impact.Rejected
+	}
+	if result != nil {
+		r.Outcome = result.Outcome
+		if result.Outcome != impact.Rejected {
+			r.Observation = result.Observation.ID
+		}
+		if len(result.Faults) > 0 || len(result.Warnings) > 0 {
+			// Placed on a copy: this may run again.
+			told, record := *src, *src.Record
+			record.Faults, record.Warnings = slices.Clone(faults), slices.Clone(warnings)
+			told.Record = &record
+			told.Tell(result.Faults, result.Warnings)
+			faults, warnings = record.Faults, record.Warnings
+		}
+	}
+	r.Faults, r.Warnings = faults[:min(len(faults), impact.ImportRowFaults)], warnings[:min(len(warnings), impact.ImportRowFaults)]
+	if len(r.Faults) > 0 || len(r.Warnings) > 0 {
+		st := &src.Statement
+		r.Key = &impact.ImportKey{Organisation: st.Organisation, Indicator: st.Indicator, Territory: st.Territory, Period: st.Period}
+	}
+	return r
+}
