@@ -1,11 +1,8 @@
 package store
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -31,10 +28,11 @@ func (c placed) change(t impact.ChangeType, id string, version int, deleted bool
 }
 
 // rows begins a query on the changes of a table with the columns id and tx, the
-// last transaction that wrote the row. All that is left to do is to keep what
-// the principal may see.
-func (w changeWindow) rows(s *Store, ctx context.Context, table string) *gorm.DB {
-	db := s.orm(ctx).Table("commit_log").Select(table+".*, "+placedColumns).Joins("JOIN "+table+" ON "+table+".tx = commit_log.tx").
+// last transaction that wrote the row; more are columns beside its own. All that
+// is left to do is to keep what the principal may see.
+func (w changeWindow) rows(ctx context.Context, s *Store, table string, more ...string) *gorm.DB {
+	columns := strings.Join(append([]string{table + ".*", placedColumns}, more...), ", ")
+	db := s.orm(ctx).Table("commit_log").Select(columns).Joins("JOIN "+table+" ON "+table+".tx = commit_log.tx").
 		Where("commit_log.seq BETWEEN ? AND ?", w.first, w.last)
 	if w.key != "" {
 		db = db.Where("(commit_log.seq, "+table+".id) > (?, ?)", w.first, w.key)
@@ -43,10 +41,7 @@ func (w changeWindow) rows(s *Store, ctx context.Context, table string) *gorm.DB
 }
 
 func organisationChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
-	db := w.rows(s, ctx, "organisations").Scopes(s.ownOrganisation(p))
-	if w.filter.Organisation != "" {
-		db = db.Where("organisations.id = ?", w.filter.Organisation)
-	}
+	db := w.ofOrganisation(w.rows(ctx, s, "organisations").Scopes(s.ownOrganisation(p)))
 	var rows []struct {
 		Row   organisationRow `gorm:"embedded"`
 		Place placed          `gorm:"embedded"`
@@ -113,123 +108,114 @@ func submissionChanges(ctx context.Context, s *Store, p impact.Principal, w chan
 	return list, nil
 }
 
-// keyOrder are the columns of the primary key of the facts of an alias, in its
-// order.
-func keyOrder(alias string) string {
-	return alias + `.organisation, ` + alias + `.indicator, ` + alias + `.territory, ` + alias + `.period_start, ` + alias + `.period_end, ` + alias + `.cut`
-}
-
-func sameFact(a, b string) string {
-	return fmt.Sprintf(`%[1]s.organisation = %[2]s.organisation AND %[1]s.indicator = %[2]s.indicator AND %[1]s.territory = %[2]s.territory
-		AND %[1]s.period_start = %[2]s.period_start AND %[1]s.period_end = %[2]s.period_end AND %[1]s.cut = %[2]s.cut`, a, b)
-}
-
-// observationChanges tells of an observation when the version that the
-// principal sees was written, and when its submission moved: that changes what
-// the value counts for, and whether a steward sees it.
-func observationChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
-	var written, moved statement
-	d := s.dialect
-	now := s.visible(&written, p, factSource{
-		`commit_log AS c` + d.probe(" JOIN", "observation_versions", "v", "v.tx = c.tx") + d.probe(" JOIN", "observations", "f", sameFact("f", "v")), "c.seq",
-	})
-	written.add(` AND v.version = ` + now("version") + ` AND (submissions.tx = c.tx OR NOT EXISTS (
-		SELECT 1 FROM commit_log AS m WHERE m.tx = submissions.tx AND m.seq > c.seq))`)
-	now = s.visible(&moved, p, factSource{
-		`commit_log AS c` + d.probe(" JOIN", "submissions", "u", "u.tx = c.tx") + d.probe(" JOIN", "observations", "f", "f.organisation = u.organisation AND f.submission = u.key"), "c.seq",
-	})
-	moved.add(` AND ` + now("tx") + ` <> c.tx`)
-	statements := []*statement{&written, &moved}
-	if p.Role == impact.RoleSteward {
-		statements = append(statements, withdrawnFacts(d))
+// ofOrganisation narrows a query beside organisations to the one asked for.
+func (w changeWindow) ofOrganisation(db *gorm.DB) *gorm.DB {
+	if w.filter.Organisation == "" {
+		return db
 	}
-	var list []impact.Change
-	for i, q := range statements {
-		if w.filter.Organisation != "" {
-			q.add(` AND organisations.id = ?`, string(w.filter.Organisation))
-		}
-		if err := w.ofFacts(q); err != nil {
-			return nil, err
-		}
-		found, err := s.facts(ctx, q)
+	return db.Where("organisations.id = ?", w.filter.Organisation)
+}
+
+func mandateChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
+	condition, args := seesMandate(p)
+	var rows []struct {
+		Found foundMandate `gorm:"embedded"`
+		Place placed       `gorm:"embedded"`
+	}
+	err := w.ofOrganisation(w.rows(ctx, s, "mandates", mandateNames).Joins(mandateSides).Where(condition, args...)).Find(&rows).Error
+	if err != nil {
+		return nil, err
+	}
+	list := make([]impact.Change, len(rows))
+	for i, r := range rows {
+		m, err := r.Found.mandate()
 		if err != nil {
 			return nil, err
 		}
-		for j := range found {
-			o, err := s.observation(ctx, &found[j])
-			if err != nil {
-				return nil, err
-			}
-			change := w.commits[found[j].place].change(impact.ObservationChange, string(o.ID), o.Version, o.Deleted || i == 2)
-			change.Key, change.Organisation = found[j].position(), o.OrganisationID
-			if change.Op != impact.OpDeleted {
-				change.Resource = o
-			}
-			if i > 0 && change.Op == impact.OpCreated && p.Role != impact.RoleSteward {
-				change.Op = impact.OpUpdated // it was created by another commit
-			}
-			list = append(list, change)
+		list[i] = r.Place.change(impact.MandateChange, string(m.ID), m.Version, false)
+		list[i].Organisation, list[i].Action, list[i].Resource = m.Organisation, string(m.State), m
+	}
+	return list, nil
+}
+
+func membershipChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
+	condition, args := seesMembership(p)
+	var rows []struct {
+		Found foundMembership `gorm:"embedded"`
+		Place placed          `gorm:"embedded"`
+	}
+	err := w.ofOrganisation(w.rows(ctx, s, "memberships", membershipNames).Joins(membershipSides).Where(condition, args...)).Find(&rows).Error
+	if err != nil {
+		return nil, err
+	}
+	list := make([]impact.Change, len(rows))
+	for i, r := range rows {
+		m := r.Found.membership()
+		list[i] = r.Place.change(impact.MembershipChange, string(m.ID), m.Version, m.Deleted)
+		list[i].Organisation = m.Organisation
+		if !m.Deleted {
+			list[i].Resource = m
 		}
 	}
-	slices.SortFunc(list, func(a, b impact.Change) int {
-		ka, _ := positionOf(a.Key) // just written
-		kb, _ := positionOf(b.Key)
-		return cmp.Or(cmp.Compare(a.Seq, b.Seq), ka.compare(kb))
-	})
-	return list[:min(len(list), w.limit)], nil
+	return list, nil
 }
 
-// withdrawnFacts begins the query on what stewards saw and see no more: facts of
-// a submission that was returned or reopened after they were written, of which
-// no version is approved. What was written later was never seen and stays
-// unknown.
-func withdrawnFacts(d dialect) *statement {
-	q := &statement{}
-	q.add(`SELECT f.value, f.tx, f.organisation, f.territory, f.period_start, f.period_end, f.cut, f.submission, f.profile, f.actor, f.version, f.approved_version,
-			f.indicator, f.obs_status, 1, f.details, organisations.id, submissions.id, submissions.state, c.seq
-		FROM commit_log AS c` + d.probe(" JOIN", "submissions", "submissions", "submissions.tx = c.tx") +
-		d.probe(" JOIN", "observations", "f", "f.organisation = submissions.organisation AND f.submission = submissions.key") + `
-		JOIN organisations ON organisations.key = f.organisation
-		JOIN observation_versions AS first ON ` + sameFact("first", "f") + ` AND first.version = 1 LEFT JOIN commit_log AS born ON born.tx = first.tx
-		WHERE submissions.state NOT IN ('submitted', 'approved') AND f.approved_version = 0 AND coalesce(born.seq, 0) < (
-			SELECT max(hidden.seq) FROM submission_events AS e JOIN commit_log AS hidden ON hidden.tx = e.tx
-			WHERE e.submission = submissions.key AND e.action IN ('return', 'reopen'))`)
-	return q
-}
-
-// ofFacts ends a query on facts reached from commit_log AS c.
-func (w changeWindow) ofFacts(q *statement) error {
-	q.add(` AND c.seq BETWEEN ? AND ?`, w.first, w.last)
-	order := `c.seq, ` + keyOrder("f")
-	if w.key != "" {
-		k, err := positionOf(w.key)
-		if err != nil {
-			return err
-		}
-		q.add(` AND (`+order+`) > (CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`,
-			append([]any{w.first}, k.args()...)...)
+// consentChanges are told to the organisation alone; the id of a consent is its
+// kind.
+func consentChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
+	if p.Role != impact.RoleOrganisation || w.filter.Organisation != "" && w.filter.Organisation != p.Organisation {
+		return nil, nil
 	}
-	q.add(` ORDER BY `+order+` LIMIT ?`, w.limit)
-	return nil
-}
-
-// position writes a key so that a reader can come back to it.
-func (k factKey) position() string {
-	return fmt.Sprintf("%d.%d.%d.%d.%d.%d", k.organisation, k.indicator, k.territory, k.start, k.end, k.cut)
-}
-
-func positionOf(text string) (k factKey, err error) {
-	parts := strings.Split(text, ".")
-	if len(parts) != 6 {
-		return k, badCursor()
+	var rows []struct {
+		Kind    impact.ConsentKind
+		Version int
+		Place   placed `gorm:"embedded"`
 	}
-	var n [6]int64
-	for i, bits := range []int{32, 16, 32, 32, 32, 32} {
-		if n[i], err = strconv.ParseInt(parts[i], 10, bits); err != nil {
-			return k, badCursor()
+	err := s.orm(ctx).Raw(`SELECT consents.kind, consents.version, `+placedColumns+` FROM commit_log JOIN consents ON consents.tx = commit_log.tx
+		JOIN organisations ON organisations.key = consents.organisation
+		WHERE organisations.id = ? AND commit_log.seq BETWEEN ? AND ? AND (commit_log.seq, consents.kind) > (?, ?) ORDER BY commit_log.seq, consents.kind LIMIT ?`,
+		p.Organisation, w.first, w.last, w.first, w.key, w.limit).Scan(&rows).Error
+	if err != nil {
+		return nil, err
+	}
+	list := make([]impact.Change, len(rows))
+	for i, r := range rows {
+		list[i] = r.Place.change(impact.ConsentChange, string(r.Kind), r.Version, false)
+		list[i].Organisation = p.Organisation
+		if list[i].Resource, err = s.consent(ctx, p.Organisation, r.Kind); err != nil {
+			return nil, err
 		}
 	}
-	return factKey{int32(n[0]), int16(n[1]), int32(n[2]), int32(n[3]), int32(n[4]), int32(n[5])}, nil
+	return list, nil
+}
+
+func importChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
+	condition, args := seesImports(p)
+	db := w.rows(ctx, s, "imports").Where(condition, args...)
+	if w.filter.Organisation != "" {
+		db = db.Where("imports.organisation = ?", w.filter.Organisation)
+	}
+	var rows []struct {
+		Row   importRow `gorm:"embedded"`
+		Place placed    `gorm:"embedded"`
+	}
+	if err := db.Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	list := make([]impact.Change, len(rows))
+	for i, r := range rows {
+		m, err := r.Row.imported()
+		gone := impact.KindOf(err) == impact.NotFound // only its report is
+		if err != nil && !gone {
+			return nil, err
+		}
+		list[i] = r.Place.change(impact.ImportChange, string(m.ID), m.Version, gone)
+		list[i].Organisation, list[i].Action = m.Organisation, string(m.State)
+		if !gone {
+			list[i].Resource = m
+		}
+	}
+	return list, nil
 }
 
 func indicatorChanges(ctx context.Context, s *Store, _ impact.Principal, w changeWindow) ([]impact.Change, error) {

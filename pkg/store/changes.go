@@ -35,9 +35,13 @@ type changeWindow struct {
 // collection of that type shows them, at most limit, in the order (Seq, Key).
 type changeSource func(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error)
 
-// changeSources is the registry: a type that is not here has no changes.
+// changeSources is the registry: one entry for each of impact.ChangeTypes.
 var changeSources = map[impact.ChangeType]changeSource{
+	impact.ConsentChange:      consentChanges,
+	impact.ImportChange:       importChanges,
 	impact.IndicatorChange:    indicatorChanges,
+	impact.MandateChange:      mandateChanges,
+	impact.MembershipChange:   membershipChanges,
 	impact.ObservationChange:  observationChanges,
 	impact.OrganisationChange: organisationChanges,
 	impact.SubmissionChange:   submissionChanges,
@@ -104,7 +108,7 @@ func (s *Store) AwaitChange(ctx context.Context, p impact.Principal, after impac
 func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.ChangeFilter, after impact.ChangePosition, limit int) (list []impact.Change, next impact.ChangePosition, caughtUp bool, err error) {
 	types := impact.ChangeTypes()
 	types = slices.DeleteFunc(types, func(t impact.ChangeType) bool {
-		return changeSources[t] == nil || !p.Follows(t) || len(f.Types) > 0 && !slices.Contains(f.Types, t)
+		return !p.Follows(t) || len(f.Types) > 0 && !slices.Contains(f.Types, t)
 	})
 	next = after
 	err = s.snapshot(ctx, func(ctx context.Context, _ *txn) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +27,8 @@ type copyist struct {
 	p    impact.Principal
 	rows map[string]string
 	at   impact.ChangePosition
+	// again: a right began or ended since the copy was made.
+	again bool
 }
 
 // followChanges begins a copy: the place first, then the tables.
@@ -56,6 +59,9 @@ func (c *copyist) read(ctx context.Context, s *store.Store, limit int) (caughtUp
 		}
 		last = at
 		name := string(change.Type) + " " + change.ID
+		if c.p.Role == impact.RoleNetwork && (change.Type == impact.MandateChange || change.Type == impact.MembershipChange) {
+			c.again = true
+		}
 		switch {
 		case change.Type.Public():
 		case change.Op == impact.OpDeleted:
@@ -67,6 +73,15 @@ func (c *copyist) read(ctx context.Context, s *store.Store, limit int) (caughtUp
 		}
 	}
 	c.at = next
+	if caughtUp && c.again { // what a right opens was written before it began
+		rights := c.rows
+		c.rows, c.again = tables(ctx, c.t, s, c.p), false
+		for name, row := range rights {
+			if kind, _, _ := strings.Cut(name, " "); kind == "mandate" || kind == "membership" {
+				c.rows[name] = row // these are told in full
+			}
+		}
+	}
 	return caughtUp
 }
 
@@ -97,6 +112,9 @@ func tables(ctx context.Context, t testing.TB, s *store.Store, p impact.Principa
 		t.Fatal(err)
 	}
 	for _, o := range organisations {
+		if o.Public { // shown by a consent, which ends without a trace
+			continue
+		}
 		rows["organisation "+string(o.ID)] = written(t, o)
 	}
 	submissions, _, err := s.Submissions(ctx, p, impact.SubmissionFilter{}, page)
@@ -106,6 +124,31 @@ func tables(ctx context.Context, t testing.TB, s *store.Store, p impact.Principa
 	if p.Follows(impact.SubmissionChange) {
 		for _, u := range submissions {
 			rows["submission "+string(u.ID)] = written(t, u)
+		}
+	}
+	memberships, _, err := s.Memberships(ctx, p, impact.MembershipFilter{}, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range memberships {
+		rows["membership "+string(m.ID)] = written(t, m)
+	}
+	mandates, _, err := s.Mandates(ctx, p, impact.MandateFilter{}, page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mandates {
+		rows["mandate "+string(m.ID)] = written(t, m)
+	}
+	if p.Role == impact.RoleOrganisation {
+		consents, err := s.Consents(ctx, p, p.Organisation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range consents {
+			if c.Version > 0 {
+				rows["consent "+string(c.Kind)] = written(t, c)
+			}
 		}
 	}
 	observations, _, err := s.Observations(ctx, p, impact.ObservationFilter{}, page)
@@ -118,6 +161,41 @@ func tables(ctx context.Context, t testing.TB, s *store.Store, p impact.Principa
 	return rows
 }
 
+// mandate does one thing between an organisation and a network: a membership, a
+// mandate, its end, a consent.
+func (l *life) mandate(network impact.Network) {
+	l.t.Helper()
+	ctx := context.Background()
+	w := l.w[l.rnd.IntN(len(l.w))]
+	self := impact.Principal{Client: "network", Role: impact.RoleNetwork, Network: network.ID}
+	var err error
+	switch l.rnd.IntN(5) {
+	case 0:
+		_, _, err = l.s.PutMembership(ctx, self, network.ID, &w.org, impact.Membership{From: impact.MinDate, To: impact.NewDate(2027, 1, 1+l.rnd.IntN(30))})
+	case 1:
+		err = l.s.RemoveMember(ctx, self, network.ID, w.org.ID)
+	case 2:
+		m := impact.Mandate{
+			Network: network.ID, Scopes: []impact.Scope{impact.ObservationsRead, impact.SubmissionsManage}, Periods: impact.YearPeriod(2022 + l.rnd.IntN(4)),
+			ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
+		}
+		if l.rnd.IntN(3) == 0 {
+			m.Periods = impact.Period{Start: impact.MinDate, End: impact.MaxDate}
+		}
+		_, err = l.s.CreateMandate(ctx, w.p, m)
+	case 3:
+		var list []impact.Mandate
+		if list, _, err = l.s.Mandates(ctx, w.p, impact.MandateFilter{State: impact.Granted}, impact.Page{Limit: 1}); len(list) > 0 {
+			_, err = l.s.DecideMandate(ctx, w.p, list[0].ID, impact.RevokeMandate)
+		}
+	default:
+		_, _, err = l.s.SetConsent(ctx, w.p, w.org.ID, impact.Listed, l.rnd.IntN(2) == 0)
+	}
+	if err != nil && impact.KindOf(err) == impact.Internal {
+		l.t.Error(err)
+	}
+}
+
 // TestCopiesFollow lets organisations live and compares, at every caught up,
 // the copies of every kind of reader with the tables; new readers begin on the
 // way, and those who read little at a time read across commits.
@@ -126,9 +204,14 @@ func TestCopiesFollow(t *testing.T) {
 		ctx := context.Background()
 		l := newLife(t, s, 11, 4)
 		rnd := rand.New(rand.NewPCG(11, 2))
+		network, err := s.CreateNetwork(ctx, admin, impact.Network{Name: "Réseau"})
+		if err != nil {
+			t.Fatal(err)
+		}
 		readers := []*copyist{}
 		begin := func() {
-			readers = append(readers, followChanges(t, s, entitled(steward)), followChanges(t, s, entitled(admin)))
+			readers = append(readers, followChanges(t, s, entitled(steward)), followChanges(t, s, entitled(admin)),
+				followChanges(t, s, entitled(impact.Principal{Client: "other client", Role: impact.RoleNetwork, Network: network.ID})))
 			for _, w := range l.w[:2] {
 				readers = append(readers, followChanges(t, s, entitled(w.p)))
 			}
@@ -141,7 +224,9 @@ func TestCopiesFollow(t *testing.T) {
 			readers = append(readers, late)
 		}
 		for i := 1; i <= 300; i++ {
-			l.step()
+			if l.step(); rnd.IntN(6) == 0 {
+				l.mandate(network)
+			}
 			if i == 100 || i == 200 {
 				begin()
 			}

@@ -118,9 +118,14 @@ func seesMandate(p impact.Principal) (string, []any) {
 	return "1 = 0", nil
 }
 
+// mandateNames name the two sides of a mandate, joined by mandateSides.
+const (
+	mandateNames = `organisations.id AS organisation_id, organisations.name AS organisation_name, networks.name AS network_name`
+	mandateSides = `JOIN organisations ON organisations.key = mandates.organisation JOIN networks ON networks.id = mandates.network`
+)
+
 func (s *Store) mandateQuery(ctx context.Context) *gorm.DB {
-	return s.orm(ctx).Table("mandates").Select("mandates.*, organisations.id AS organisation_id, organisations.name AS organisation_name, networks.name AS network_name").
-		Joins("JOIN organisations ON organisations.key = mandates.organisation JOIN networks ON networks.id = mandates.network")
+	return s.orm(ctx).Table("mandates").Select("mandates.*, " + mandateNames).Joins(mandateSides)
 }
 
 func (s *Store) findMandate(ctx context.Context, p impact.Principal, id impact.MandateID) (f foundMandate, m impact.Mandate, err error) {

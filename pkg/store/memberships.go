@@ -60,10 +60,15 @@ func seesMembership(p impact.Principal) (string, []any) {
 	return "1 = 0", nil
 }
 
+// membershipNames name the two sides of a membership, joined by membershipSides.
+const (
+	membershipNames = `organisations.id AS organisation_id, organisations.name AS organisation_name, organisations.siret, organisations.siren,
+		networks.name AS network_name`
+	membershipSides = `JOIN organisations ON organisations.key = memberships.organisation JOIN networks ON networks.id = memberships.network`
+)
+
 func (s *Store) membershipQuery(ctx context.Context) *gorm.DB {
-	return s.orm(ctx).Table("memberships").Select(`memberships.*, organisations.id AS organisation_id, organisations.name AS organisation_name,
-			organisations.siret, organisations.siren, networks.name AS network_name`).
-		Joins("JOIN organisations ON organisations.key = memberships.organisation JOIN networks ON networks.id = memberships.network")
+	return s.orm(ctx).Table("memberships").Select("memberships.*, " + membershipNames).Joins(membershipSides)
 }
 
 // Memberships lists those the caller may see, in the order of ids, or of

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// keyOrder are the columns of the primary key of the facts of an alias, in its
+// order.
+func keyOrder(alias string) string {
+	return alias + `.organisation, ` + alias + `.indicator, ` + alias + `.territory, ` + alias + `.period_start, ` + alias + `.period_end, ` + alias + `.cut`
+}
+
+func sameFact(a, b string) string {
+	return fmt.Sprintf(`%[1]s.organisation = %[2]s.organisation AND %[1]s.indicator = %[2]s.indicator AND %[1]s.territory = %[2]s.territory
+		AND %[1]s.period_start = %[2]s.period_start AND %[1]s.period_end = %[2]s.period_end AND %[1]s.cut = %[2]s.cut`, a, b)
+}
+
+// observationChanges tells of an observation when the version that the
+// principal sees was written, and when its submission moved: that changes what
+// the value counts for, and whether a steward sees it.
+func observationChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
+	var written, moved statement
+	d := s.dialect
+	now := s.visible(&written, p, factSource{
+		`commit_log AS c` + d.probe(" JOIN", "observation_versions", "v", "v.tx = c.tx") + d.probe(" JOIN", "observations", "f", sameFact("f", "v")), "c.seq",
+	})
+	written.add(` AND v.version = ` + now("version") + ` AND (submissions.tx = c.tx OR NOT EXISTS (
+		SELECT 1 FROM commit_log AS m WHERE m.tx = submissions.tx AND m.seq > c.seq))`)
+	now = s.visible(&moved, p, factSource{
+		`commit_log AS c` + d.probe(" JOIN", "submissions", "u", "u.tx = c.tx") + d.probe(" JOIN", "observations", "f", "f.organisation = u.organisation AND f.submission = u.key"), "c.seq",
+	})
+	moved.add(` AND ` + now("tx") + ` <> c.tx`)
+	statements := []*statement{&written, &moved}
+	if p.Role == impact.RoleSteward {
+		statements = append(statements, withdrawnFacts(d))
+	}
+	var list []impact.Change
+	for i, q := range statements {
+		if w.filter.Organisation != "" {
+			q.add(` AND organisations.id = ?`, string(w.filter.Organisation))
+		}
+		if err := w.ofFacts(q); err != nil {
+			return nil, err
+		}
+		found, err := s.facts(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for j := range found {
+			o, err := s.observation(ctx, &found[j])
+			if err != nil {
+				return nil, err
+			}
+			change := w.commits[found[j].place].change(impact.ObservationChange, string(o.ID), o.Version, o.Deleted || i == 2)
+			change.Key, change.Organisation = found[j].position(), o.OrganisationID
+			if change.Op != impact.OpDeleted {
+				change.Resource = o
+			}
+			if i > 0 && change.Op == impact.OpCreated && p.Role != impact.RoleSteward {
+				change.Op = impact.OpUpdated // it was created by another commit
+			}
+			list = append(list, change)
+		}
+	}
+	slices.SortFunc(list, func(a, b impact.Change) int {
+		ka, _ := positionOf(a.Key) // just written
+		kb, _ := positionOf(b.Key)
+		return cmp.Or(cmp.Compare(a.Seq, b.Seq), ka.compare(kb))
+	})
+	return list[:min(len(list), w.limit)], nil
+}
+
+// withdrawnFacts begins the query on what stewards saw and see no more: facts of
+// a submission that was returned or reopened after they were written, of which
+// no version is approved. What was written later was never seen and stays
+// unknown.
+func withdrawnFacts(d dialect) *statement {
+	q := &statement{}
+	q.add(`SELECT f.value, f.tx, f.organisation, f.territory, f.period_start, f.period_end, f.cut, f.submission, f.profile, f.actor, f.version, f.approved_version,
+			f.indicator, f.obs_status, 1, f.details, organisations.id, submissions.id, submissions.state, c.seq
+		FROM commit_log AS c` + d.probe(" JOIN", "submissions", "submissions", "submissions.tx = c.tx") +
+		d.probe(" JOIN", "observations", "f", "f.organisation = submissions.organisation AND f.submission = submissions.key") + `
+		JOIN organisations ON organisations.key = f.organisation
+		JOIN observation_versions AS first ON ` + sameFact("first", "f") + ` AND first.version = 1 LEFT JOIN commit_log AS born ON born.tx = first.tx
+		WHERE submissions.state NOT IN ('submitted', 'approved') AND f.approved_version = 0 AND coalesce(born.seq, 0) < (
+			SELECT max(hidden.seq) FROM submission_events AS e JOIN commit_log AS hidden ON hidden.tx = e.tx
+			WHERE e.submission = submissions.key AND e.action IN ('return', 'reopen'))`)
+	return q
+}
+
+// ofFacts ends a query on facts reached from commit_log AS c.
+func (w changeWindow) ofFacts(q *statement) error {
+	q.add(` AND c.seq BETWEEN ? AND ?`, w.first, w.last)
+	order := `c.seq, ` + keyOrder("f")
+	if w.key != "" {
+		k, err := positionOf(w.key)
+		if err != nil {
+			return err
+		}
+		q.add(` AND (`+order+`) > (CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`,
+			append([]any{w.first}, k.args()...)...)
+	}
+	q.add(` ORDER BY `+order+` LIMIT ?`, w.limit)
+	return nil
+}
+
+// position writes a key so that a reader can come back to it.
+func (k factKey) position() string {
+	return fmt.Sprintf("%d.%d.%d.%d.%d.%d", k.organisation, k.indicator, k.territory, k.start, k.end, k.cut)
+}
+
+func positionOf(text string) (k factKey, err error) {
+	parts := strings.Split(text, ".")
+	if len(parts) != 6 {
+		return k, badCursor()
+	}
+	var n [6]int64
+	for i, bits := range []int{32, 16, 32, 32, 32, 32} {
+		if n[i], err = strconv.ParseInt(parts[i], 10, bits); err != nil {
+			return k, badCursor()
+		}
+	}
+	return factKey{int32(n[0]), int16(n[1]), int32(n[2]), int32(n[3]), int32(n[4]), int32(n[5])}, nil
+}
