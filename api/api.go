@@ -87,7 +87,7 @@ type Config struct {
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
 	// Status adds what an operator wants to see to GET /v1/status.
-	Status func(context.Context) StatusReport
+	Status func(context.Context) (StatusReport, error)
 
 	// OpenAPIJSON and OpenAPIYAML are the generated contract; DocsUI holds the
 	// assets of the documentation page, index.html among them.

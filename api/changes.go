@@ -65,6 +65,9 @@ type FeedChangeLinks struct {
 	Snapshot *string `json:"snapshot" extensions:"x-nullable"`
 }
 
+// ChangeDays is how long a cursor of the feed holds.
+const ChangeDays = 400
+
 const (
 	longestPoll = 20 * time.Second
 	// answerTime is kept, of the time a request has, to write the answer.

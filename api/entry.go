@@ -58,6 +58,9 @@ type Limits struct {
 	Request     int `json:"request_seconds" example:"30"`
 	Token       int `json:"token_seconds" example:"900"`
 	Idempotency int `json:"idempotency_key_seconds" example:"86400"`
+	// Longest wait for a change, in seconds; days a cursor of the feed holds.
+	ChangeWait int `json:"change_wait_seconds" example:"20"`
+	ChangeDays int `json:"change_cursor_days" example:"400"`
 	// Requests a minute of an anonymous address (in IPv6 a /64) and of a client,
 	// reference data apart; costly answers at once. 0 is no limit. Each replica
 	// counts for itself; a 304 and HEAD are not counted. /oauth/* is counted apart,
@@ -86,6 +89,7 @@ func limitsOf(r Rates) Limits {
 var limits = Limits{
 	Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
 	Page: 100, MaxPage: 1000, MaxFigure: 10000, Computed: 1_000_000, Returned: 50_000, GroupBy: 4, Request: int(requestTimeout / time.Second), Token: 900, Idempotency: 86400,
+	ChangeWait: int(longestPoll / time.Second), ChangeDays: ChangeDays,
 }
 
 func (s *server) vintage() impact.Vintage {
@@ -373,10 +377,9 @@ func (s *server) me(c *call) error {
 
 // StatusReport is what can be said in public about the running service.
 type StatusReport struct {
-	// Every write committed up to this number is in the figures of this replica.
-	FigureSeq int64 `json:"figure_seq"`
-	// Seconds since this replica last read the log of writes.
-	FeedLag float64 `json:"feed_lag_seconds"`
+	// How long the oldest write that is not in the figures of this replica has
+	// been waiting, in whole seconds.
+	FeedLag int `json:"feed_lag_seconds" example:"0"`
 }
 
 // Status of the service.
@@ -408,7 +411,10 @@ func (s *server) status(c *call) error {
 		r.Status = "starting"
 	}
 	if s.Status != nil {
-		r.Feed = s.Status(c.r.Context())
+		feed, err := s.Status(c.r.Context())
+		if r.Feed = feed; err != nil {
+			r.Status = "starting" // the database does not answer
+		}
 	}
 	return c.answer(http.StatusOK, r)
 }

@@ -106,6 +106,10 @@ func (c serveCmd) Run(w *world) (err error) {
 	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
 	go every(w, time.Hour, "forgetting old imports", s.ForgetImports)
 	go every(w, time.Hour, "forgetting revoked tokens that have expired", s.ForgetRevocations)
+	go every(w, time.Hour, "forgetting old commits", func(ctx context.Context) error {
+		_, err := s.ForgetCommits(ctx, api.ChangeDays*24*time.Hour)
+		return err
+	})
 	go every(w, time.Minute, "noting the use of API keys", noteKeyUses)
 	go followKeys(w, keyFile, issuer)
 	go followRevocations(w, s, issuer, known)
@@ -171,7 +175,10 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 			}
 			return s.Ready(ctx)
 		},
-		Status:      func(context.Context) api.StatusReport { return api.StatusReport{FigureSeq: cube.Seq()} },
+		Status: func(ctx context.Context) (api.StatusReport, error) {
+			lag, err := s.Lag(ctx, cube.Seq())
+			return api.StatusReport{FeedLag: int(lag / time.Second)}, err
+		},
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	})
 	if err != nil {

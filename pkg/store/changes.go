@@ -241,6 +241,20 @@ func cursorExpired() error {
 	}
 }
 
+// Lag is how long the oldest commit after seq has been waiting, 0 when there is
+// none.
+func (s *Store) Lag(ctx context.Context, seq int64) (time.Duration, error) {
+	var at int64
+	err := s.sql(ctx).QueryRowContext(ctx, `SELECT at FROM commit_log WHERE seq > $1 ORDER BY seq LIMIT 1`, seq).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the commit log: %w", err)
+	}
+	return max(0, s.now().Sub(time.UnixMilli(at))), nil
+}
+
 // ForgetCommits drops the numbers of commits older than the age, 10,000 at a
 // time; what they wrote stays. The last commit and those of reference data are
 // kept. It gives how many were dropped.
