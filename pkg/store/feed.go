@@ -321,8 +321,12 @@ func (f *Follower) catchUp(ctx context.Context, load bool) error {
 	}
 }
 
-// snapshot runs do with a context in which all reading sees one instant.
+// snapshot runs do with a context in which all reading sees one instant; inside
+// a transaction it is that of the transaction.
 func (s *Store) snapshot(ctx context.Context, do func(context.Context, *txn) error) error {
+	if t := txnOf(ctx); t != nil {
+		return do(ctx, t)
+	}
 	conn, tx, err := s.dialect.snapshot(ctx, s.read)
 	if err != nil {
 		return fmt.Errorf("opening a snapshot: %w", err)
