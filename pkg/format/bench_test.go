@@ -104,4 +104,3 @@ func TestTheLargestFileIsStreamed(t *testing.T) {
 		}
 	}
 }
-

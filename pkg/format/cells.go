@@ -16,10 +16,20 @@ type cellReader struct {
 	org, siret, siren, rna   int // columns from 0, -1 when there is none
 	place, placeName, postal int
 	periodAt, startAt, endAt int
-	places                   map[string]placeFound
+	// Rows repeat their places and periods.
+	places  map[string]placeFound
+	periods map[string]periodRead
 }
 
-// placeFound is what a text was found to mean, kept because rows repeat it.
+// kept is how many readings are remembered.
+const kept = 10_000
+
+type periodRead struct {
+	canonical      string
+	warning, fault *impact.Fault
+}
+
+// placeFound is what a text was found to mean.
 type placeFound struct {
 	id      string
 	warning *impact.Fault
@@ -32,7 +42,7 @@ func newCellReader(t *Table, c *impact.Catalogue) cellReader {
 		org: at("organisation"), siret: at("siret"), siren: at("siren"), rna: at("rna"),
 		place: at("territory"), placeName: at("territory_name"), postal: at("postal_code"),
 		periodAt: at("period"), startAt: at("period_start"), endAt: at("period_end"),
-		places: map[string]placeFound{},
+		places: map[string]placeFound{}, periods: map[string]periodRead{},
 	}
 }
 
@@ -159,10 +169,13 @@ func (c *cellReader) organisation(otherwise string) string {
 	return otherwise
 }
 
+// gaps removes what people put between groups of digits.
+var gaps = strings.NewReplacer(" ", "", "\u00a0", "", "\u202f", "", ".", "")
+
 // reference reads what stands in the column of organisations: a SIRET, SIREN or
 // RNA number needs no prefix there.
 func (c *cellReader) reference(s string) string {
-	compact := strings.NewReplacer(" ", "", "\u00a0", "", "\u202f", "", ".", "").Replace(s)
+	compact := gaps.Replace(s)
 	switch {
 	case digitsOnly(compact) && len(compact) == 9:
 		return prefixed("siren:", c.normalised(c.org, impact.CheckSIREN))
@@ -206,7 +219,7 @@ func (c *cellReader) territory(otherwise string) string {
 	found, ok := c.places[key]
 	if !ok {
 		found.id, found.warning = c.catalogue.Gazetteer().Named(s, postal)
-		if len(c.places) < 10_000 {
+		if len(c.places) < kept {
 			c.places[key] = found
 		}
 	}
@@ -225,15 +238,20 @@ func (c *cellReader) period(otherwise string) string {
 		if c.table.strictValues() {
 			return s
 		}
-		p, warning, f := impact.ReadPeriod(s)
-		if f != nil {
-			c.fault(c.periodAt, *f)
-			return ""
+		read, ok := c.periods[s]
+		if !ok {
+			read = readPeriod(s)
+			if len(c.periods) < kept {
+				c.periods[s] = read
+			}
 		}
-		if warning != nil {
-			c.warn(c.periodAt, *warning)
+		if read.fault != nil {
+			c.fault(c.periodAt, *read.fault)
 		}
-		return p.String()
+		if read.warning != nil {
+			c.warn(c.periodAt, *read.warning)
+		}
+		return read.canonical
 	}
 	start, from := c.date(c.startAt)
 	end, to := c.date(c.endAt)
@@ -262,6 +280,14 @@ func (c *cellReader) period(otherwise string) string {
 		return ""
 	}
 	return impact.Period{Start: start, End: end}.String()
+}
+
+func readPeriod(s string) (r periodRead) {
+	p, warning, f := impact.ReadPeriod(s)
+	if f != nil {
+		return periodRead{fault: f}
+	}
+	return periodRead{canonical: p.String(), warning: warning}
 }
 
 // date reads a day, if the cell holds one.

@@ -100,7 +100,10 @@ func (n numberStyle) readNumber(s string) reading {
 		return refused(s, "")
 	}
 	var r reading
-	body := strings.NewReplacer("−", "-", "’", "'", "\u00a0", " ", "\u202f", " ", "\u2009", " ").Replace(s)
+	body := s
+	if strings.Trim(s, "-0123456789,.") != "" {
+		body = typography.Replace(s)
+	}
 	body, r.percent = cutSign(body, "%")
 	body, r.euros = cutSign(body, "€")
 	sign := ""
@@ -137,6 +140,9 @@ func (n numberStyle) readNumber(s string) reading {
 	}
 	return r2
 }
+
+// typography writes signs and spaces of every kind as those of a keyboard.
+var typography = strings.NewReplacer("−", "-", "’", "'", "\u00a0", " ", "\u202f", " ", "\u2009", " ")
 
 // plainNumber recognises the digits of JSON.
 func plainNumber(s string) bool {
