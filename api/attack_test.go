@@ -232,7 +232,7 @@ var attacks = map[string][]attempt{
 	"POST /v1/mandates/:id/refuse": {{path: "/v1/mandates/{requested}/refuse", want: "401 404 403 404 403 403 404"}},
 	"POST /v1/mandates/:id/revoke": {{path: "/v1/mandates/{mandate}/revoke", want: "401 404 403 404 403 403 404"}},
 	"GET /v1/mandates/:id/usage":   {{path: "/v1/mandates/{mandate}/usage", want: "401 404 403 404 403 403 404"}},
-	"GET /v1/imports": {{path: "/v1/imports", want: ownOnly}, {path: "/v1/imports?updated_since=2000-01-01T00:00:00Z", want: ownOnly}},
+	"GET /v1/imports":              {{path: "/v1/imports", want: ownOnly}, {path: "/v1/imports?updated_since=2000-01-01T00:00:00Z", want: ownOnly}},
 	// The file is read, and every row of it refused.
 	"POST /v1/imports":               {{path: "/v1/imports", body: object{"observations": []any{of("{atelier}"), of("siret:73282932000074")}}, h: keyed, want: "401 200 403 403 403 403 200"}},
 	"GET /v1/imports/:id":            {{path: "/v1/imports/{import}", want: hidden}},
