@@ -8,10 +8,11 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// KeyPublisher gives the keys that verify access tokens; their private parts
-// stay in pkg/auth.
+// KeyPublisher gives the keys that verify access tokens, whose private parts
+// stay in pkg/auth, and the other issuers whose tokens are taken.
 type KeyPublisher interface {
 	Keys() auth.KeySet
+	Issuers() []string
 }
 
 // JWKS is the public keys of access tokens (RFC 7517).
@@ -51,7 +52,8 @@ type AuthorizationServer struct {
 // ProtectedResource is the metadata of RFC 9728.
 type ProtectedResource struct {
 	// The audience of the tokens.
-	Resource             string   `json:"resource" example:"https://impact.example.org/v1"`
+	Resource string `json:"resource" example:"https://impact.example.org/v1"`
+	// This server, and the other issuers whose tokens are taken.
 	AuthorizationServers []string `json:"authorization_servers"`
 	JWKSURI              string   `json:"jwks_uri"`
 	ScopesSupported      []string `json:"scopes_supported"`
@@ -133,7 +135,7 @@ func (s *server) protected(c *call) error {
 		return nil
 	}
 	return c.answer(http.StatusOK, ProtectedResource{
-		Resource: s.PublicURL + "/v1", AuthorizationServers: []string{s.PublicURL}, JWKSURI: s.PublicURL + "/oauth/jwks.json",
+		Resource: s.PublicURL + "/v1", AuthorizationServers: append([]string{s.PublicURL}, s.Keys.Issuers()...), JWKSURI: s.PublicURL + "/oauth/jwks.json",
 		ScopesSupported: scopeNames(impact.Scopes()), BearerMethods: []string{"header"}, Documentation: s.PublicURL + "/docs",
 	})
 }

@@ -23,6 +23,7 @@ import (
 type serveCmd struct {
 	databaseFlags
 	keyFlags
+	issuerFlags
 	rateFlags
 	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Default: 127.0.0.1:8080."`
 	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
@@ -52,7 +53,13 @@ func (c serveCmd) Run(w *world) (err error) {
 	if err != nil {
 		return err
 	}
-	issuer, err := auth.NewIssuer(auth.Config{Issuer: c.PublicURL, Audience: c.PublicURL + "/v1", Keys: keys, Now: w.now})
+	trusted, err := c.issuers()
+	if err != nil {
+		return err
+	}
+	issuer, err := auth.NewIssuer(auth.Config{
+		Issuer: c.PublicURL, Audience: c.PublicURL + "/v1", Keys: keys, Now: w.now, External: trusted, AllowLoopback: c.LocalIssuers,
+	})
 	if err != nil {
 		return err
 	}

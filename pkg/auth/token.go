@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,7 +19,7 @@ import (
 )
 
 const (
-	// MaxTokenBytes bounds what Verify reads; ours are under 1 kB.
+	// MaxTokenBytes bounds a token of ours; they are under 1 kB.
 	MaxTokenBytes = 4096
 	// Leeway is the difference of clocks tolerated between replicas.
 	Leeway = 30 * time.Second
@@ -36,6 +38,12 @@ type Config struct {
 	Keys     KeySet
 	TTL      time.Duration // TokenLife when zero
 	Now      func() time.Time
+	// External are the other issuers whose tokens are taken. Transport reaches
+	// them, http.DefaultTransport when nil; AllowLoopback lets them be on this
+	// machine without TLS, for development.
+	External      []ExternalIssuer
+	Transport     http.RoundTripper
+	AllowLoopback bool
 }
 
 // Issuer issues and verifies access tokens. It is safe for concurrent use.
@@ -44,7 +52,8 @@ type Issuer struct {
 	parser *jwt.Parser
 	held   atomic.Pointer[held]
 	// revoked outlives the keys.
-	revoked *revoked
+	revoked  *revoked
+	external map[string]*external // by iss
 }
 
 // held is what goes together: what a key verified is forgotten with the key.
@@ -72,8 +81,9 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 		cfg.TTL = TokenLife
 	}
 	i := &Issuer{
-		cfg:     cfg,
-		revoked: newRevoked(),
+		cfg:      cfg,
+		revoked:  newRevoked(),
+		external: map[string]*external{},
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{algorithm}),
 			jwt.WithIssuer(cfg.Issuer),
@@ -86,6 +96,17 @@ func NewIssuer(cfg Config) (*Issuer, error) {
 		),
 	}
 	i.held.Store(&held{cfg.Keys, newCache[verified](cacheSize)})
+	fetch := newFetcher(cfg.Transport)
+	for _, e := range cfg.External {
+		if i.external[e.Issuer] != nil {
+			return nil, fmt.Errorf("external issuer %s is given twice", e.Issuer)
+		}
+		x, err := newExternal(e, &cfg, fetch)
+		if err != nil {
+			return nil, err
+		}
+		i.external[e.Issuer] = x
+	}
 	return i, nil
 }
 
@@ -102,6 +123,9 @@ func (i *Issuer) SetKeys(keys KeySet) (changed bool) {
 
 // Keys gives the keys in force: all of them verify, so all are published.
 func (i *Issuer) Keys() KeySet { return i.held.Load().keys }
+
+// Issuers names the other issuers whose tokens are taken, in order.
+func (i *Issuer) Issuers() []string { return slices.Sorted(maps.Keys(i.external)) }
 
 // claims are those of RFC 9068 and what the domain needs to know of a caller.
 type claims struct {
@@ -170,17 +194,18 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 	return token, i.cfg.TTL, nil
 }
 
-// Verify gives the principal of a token issued here, for this audience, still
-// valid and not revoked. Every other text is refused as invalid_token
-// (Unauthenticated), and the message does not say which check failed, apart
-// from expiry and revocation.
+// Verify gives the principal of a token issued here or by a trusted issuer, for
+// this audience, still valid and not revoked. Every other text is refused as
+// invalid_token (Unauthenticated), and the message does not say which check
+// failed, apart from expiry and revocation. unavailable (Busy) when the keys of
+// a trusted issuer cannot be read.
 func (i *Issuer) Verify(ctx context.Context, token string) (impact.Principal, error) {
 	v, err := i.verify(ctx, token)
 	return v.principal, err
 }
 
-func (i *Issuer) verify(_ context.Context, token string) (verified, error) {
-	if len(token) > MaxTokenBytes {
+func (i *Issuer) verify(ctx context.Context, token string) (verified, error) {
+	if len(token) > maxExternalBytes {
 		return verified{}, refuse(fmt.Errorf("%d bytes", len(token)))
 	}
 	// Go's base64 skips line breaks: one token would have many spellings.
@@ -193,23 +218,48 @@ func (i *Issuer) verify(_ context.Context, token string) (verified, error) {
 	// beyond its expiry.
 	sum := sha256.Sum256([]byte(token))
 	held := i.held.Load()
-	v, ok := held.cache.get(sum, i.cfg.Now())
+	now := i.cfg.Now()
+	v, ok := held.cache.get(sum, now)
 	if !ok {
-		var c claims
-		if _, err := i.parser.ParseWithClaims(token, &c, held.key); err != nil {
-			return verified{}, refuse(err)
-		}
-		p, err := c.principal()
+		claimed, err := peek(token)
 		if err != nil {
 			return verified{}, refuse(err)
 		}
-		v = verified{p, c.ID, c.IssuedAt.Time, c.ExpiresAt.Time}
-		held.cache.put(sum, v, v.expires.Add(Leeway))
+		until := now.Add(externalFresh)
+		if other := i.external[claimed]; other != nil {
+			v, err = other.verify(ctx, token)
+		} else {
+			v, err = i.own(held, token)
+			until = v.expires.Add(Leeway)
+		}
+		if err != nil {
+			return verified{}, err
+		}
+		if end := v.expires.Add(Leeway); end.Before(until) {
+			until = end
+		}
+		held.cache.put(sum, v, until)
 	}
 	if i.revoked.has(v.principal.Client, v.id, v.issued) {
 		return verified{}, refuse(errRevoked)
 	}
 	return v, nil
+}
+
+// own verifies a token that this issuer signed.
+func (i *Issuer) own(held *held, token string) (verified, error) {
+	if len(token) > MaxTokenBytes {
+		return verified{}, refuse(fmt.Errorf("%d bytes", len(token)))
+	}
+	var c claims
+	if _, err := i.parser.ParseWithClaims(token, &c, held.key); err != nil {
+		return verified{}, refuse(err)
+	}
+	p, err := c.principal()
+	if err != nil {
+		return verified{}, refuse(err)
+	}
+	return verified{p, c.ID, c.IssuedAt.Time, c.ExpiresAt.Time}, nil
 }
 
 // Token is what an access token of ours says.
@@ -220,11 +270,15 @@ type Token struct {
 	IssuedAt, ExpiresAt time.Time
 }
 
-// Inspect reads a token as Verify does, and refuses what it refuses.
+// Inspect reads a token of ours as Verify does, and refuses what it refuses,
+// tokens of other issuers besides.
 func (i *Issuer) Inspect(ctx context.Context, token string) (Token, error) {
 	v, err := i.verify(ctx, token)
 	if err != nil {
 		return Token{}, err
+	}
+	if strings.Contains(v.principal.Client, "|") {
+		return Token{}, refuse(errors.New("of another issuer"))
 	}
 	return Token{v.id, v.principal, i.cfg.Issuer, i.cfg.Audience, v.issued, v.expires}, nil
 }
@@ -233,18 +287,28 @@ func (i *Issuer) Inspect(ctx context.Context, token string) (Token, error) {
 // x5c and x5u are never looked at. A critical extension is refused, as RFC 7515
 // asks of who does not know it.
 func (h *held) key(t *jwt.Token) (any, error) {
-	typ, _ := t.Header["typ"].(string)
-	if typ = strings.ToLower(typ); typ != tokenType && typ != "application/"+tokenType {
-		return nil, fmt.Errorf("typ %q is not an access token", typ)
-	}
-	if _, ok := t.Header["crit"]; ok {
-		return nil, errors.New("critical header not understood")
+	if err := acceptable(t, []string{tokenType}); err != nil {
+		return nil, err
 	}
 	kid, _ := t.Header["kid"].(string)
 	if public := h.keys.verifier(kid); public != nil {
 		return public, nil
 	}
 	return nil, errors.New("unknown kid")
+}
+
+// acceptable checks what a header says beside the key: an access token, and no
+// extension that is not known here.
+func acceptable(t *jwt.Token, types []string) error {
+	typ, _ := t.Header["typ"].(string)
+	typ = strings.TrimPrefix(strings.ToLower(typ), "application/")
+	if !slices.ContainsFunc(types, func(s string) bool { return strings.EqualFold(s, typ) }) {
+		return fmt.Errorf("typ %q is not an access token", typ)
+	}
+	if _, ok := t.Header["crit"]; ok {
+		return errors.New("critical header not understood")
+	}
+	return nil
 }
 
 func (c *claims) principal() (impact.Principal, error) {
