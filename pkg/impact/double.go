@@ -135,3 +135,31 @@ func (b *batch) checkRunning(c *batchCell) {
 		"Déclarez ce qui s'est passé dans la période seule : avec 10, 25, 40 en cumul, déclarez 10, 15, 15.",
 		"State what happened in the period alone: with 10, 25, 40 as running totals, state 10, 15, 15.").at(at))
 }
+
+// Reporter is who stated a value, as seen by a network that would change it.
+type Reporter int
+
+// Reporters.
+const (
+	ReportedByNetwork Reporter = iota // itself
+	ReportedByOrganisation
+	ReportedByOtherNetwork
+)
+
+// Overwrites gives the fault of a network that would change what the
+// organisation itself, or another network, has stated (api.md 4.2); nil when
+// the network stated it.
+func Overwrites(r Reporter) *Fault {
+	who := Text{"un autre réseau", "another network"}
+	switch r {
+	case ReportedByNetwork:
+		return nil
+	case ReportedByOrganisation:
+		who = Text{"l'organisation elle-même", "the organisation itself"}
+	}
+	return newFault("reported_by_other", "",
+		"Cette valeur a été déclarée par "+who.FR+" ; un réseau ne remplace ni n'efface ce qu'il n'a pas déclaré.",
+		"This value was stated by "+who.EN+"; a network neither replaces nor deletes what it has not stated.",
+		"Retirez la ligne, ou demandez à l'organisation de corriger ou de supprimer sa valeur : elle le peut toujours.",
+		"Leave the row out, or ask the organisation to correct or delete its value: it always may.").at("/organisation")
+}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/store/pgtest"
 )
 
@@ -54,17 +53,4 @@ func TestLogsOnlyGrow(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Enrol makes an organisation a member of a network, open-ended.
-func (s *Store) Enrol(ctx context.Context, network impact.NetworkID, organisation impact.OrganisationKey) error {
-	return s.transact(ctx, func(ctx context.Context, t *txn) error {
-		_, err := t.tx.ExecContext(ctx, `INSERT INTO memberships (id, network, organisation, from_day, to_day, external_id, version, created_at, updated_at, tx, deleted)
-			VALUES ($1, $2, $3, $4, $5, '', 1, 0, 0, $6, 0)`, s.newID(), string(network), int64(organisation), int64(impact.MinDate), int64(impact.MaxDate), t.id)
-		if err != nil {
-			return err
-		}
-		_, err = t.commit(ctx, "membership", nil)
-		return err
-	})
 }

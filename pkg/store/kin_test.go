@@ -34,6 +34,40 @@ func found(r impact.Results) []string {
 	return list
 }
 
+// federate makes a network of some members, all mandating it to write.
+func federate(t testing.TB, s *store.Store, name string, own impact.OrganisationID, members ...impact.Organisation) impact.Principal {
+	t.Helper()
+	ctx := context.Background()
+	n, err := s.CreateNetwork(ctx, admin, impact.Network{Name: name, Organisation: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := impact.Principal{Client: "client-" + name, Role: impact.RoleNetwork, Network: n.ID, Scopes: impact.AllowedScopes(impact.RoleNetwork)}
+	for _, o := range members {
+		if _, _, err := s.PutMembership(ctx, p, n.ID, &o, impact.Membership{From: impact.MinDate, To: impact.MaxDate}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := s.CreateMandate(ctx, acting(o.ID), impact.Mandate{
+			Network: n.ID, Scopes: impact.MandateScopes(), Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// by is the same organisation spoken for by somebody else.
+func (w writer) by(p impact.Principal) writer { w.p = p; return w }
+
+// together puts the rows of several organisations into one batch.
+func together(first impact.Batch, more ...impact.Batch) impact.Batch {
+	for _, b := range more {
+		first.Rows = append(first.Rows, b.Rows...)
+	}
+	return first
+}
+
 func expect(t testing.TB, what string, r impact.Results, want ...string) {
 	t.Helper()
 	if got := fmt.Sprint(found(r)); got != fmt.Sprint(want) {
@@ -71,9 +105,72 @@ func TestALegalUnitAndItsEstablishments(t *testing.T) {
 	})
 }
 
-func TestANetworksOwnFigureCoversItsMembers(t *testing.T) {
+// One batch may hold both: neither is better than the other.
+func TestALegalUnitAndItsEstablishmentInOneBatch(t *testing.T) {
 	databases(t, func(t *testing.T, s *store.Store) {
 		ctx := context.Background()
+		unit, shop := enlist(t, s, "Siège", "356000000", "", ""), enlist(t, s, "Atelier", "356000000", "35600000000048", "ACI")
+		head := enlist(t, s, "Tête de réseau", "732829320", "", "")
+		p := federate(t, s, "Réseau", head.ID, unit, shop)
+		u, e, h := writing(t, s, unit).by(p), writing(t, s, shop).by(p), writing(t, s, head).by(p)
+		r, err := s.PutObservations(ctx, together(u.batch(hours("commune-69266", "2025-Q3", "30"), hours("commune-69266", "2025-Q2", "30")), e.batch(hours("commune-69266", "2025-Q3", "10"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "both", r, "parent_and_establishment", "created", "parent_and_establishment")
+
+		// Its own figure counts, the one of the member it covers does not.
+		own := hours("commune-69266", "2025-Q1", "1000")
+		own.Perimeter, own.Covers = "programme", []string{string(shop.ID)}
+		r, err = s.PutObservations(ctx, together(e.batch(hours("commune-69266", "2025-Q1", "300")), h.batch(own)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "a figure and one that it covers", r, "covered_by_network", "created")
+	})
+}
+
+func TestANetworkDoesNotOverwriteOthers(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		org := enlist(t, s, "Membre", "356000000", "", "")
+		own := writing(t, s, org)
+		first, second := own.by(federate(t, s, "Premier", "", org)), own.by(federate(t, s, "Second", "", org))
+		at := func(period, value string) impact.Statement { return hours("commune-69266", period, value) }
+
+		expect(t, "the member", own.put(at("2025-Q1", "100")), "created")
+		expect(t, "a network", first.put(at("2025-Q1", "101"), at("2025-Q2", "102")), "reported_by_other", "created")
+		expect(t, "a network that says the same", first.put(at("2025-Q1", "100")), "unchanged")
+		expect(t, "another network", second.put(at("2025-Q2", "103"), at("2025-Q3", "103")), "reported_by_other", "created")
+		expect(t, "the network corrects itself", first.put(at("2025-Q2", "104")), "updated")
+		expect(t, "the member corrects a network", own.put(at("2025-Q2", "105")), "updated")
+		expect(t, "the network after the member", first.put(at("2025-Q2", "104")), "reported_by_other")
+
+		gone := second.batch(at("2025-Q1", "1"), at("2025-Q3", "1"))
+		for _, r := range gone.Rows {
+			r.Delete = true
+		}
+		r, err := s.PutObservations(ctx, gone)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "a network that deletes", r, "reported_by_other", "deleted")
+		kept := own.put(at("2025-Q1", "100")).Rows[0].Observation
+		if _, err := s.DeleteObservation(ctx, first.p, kept.ID, kept.Version); code(err) != "validation_failed" {
+			t.Errorf("a network deletes what the member stated: %v", err)
+		}
+		if _, err := s.DeleteObservation(ctx, own.p, kept.ID, kept.Version); err != nil {
+			t.Error(err)
+		}
+		expect(t, "what the member has given up", first.put(at("2025-Q1", "101")), "created")
+		if o := own.put(at("2025-Q1", "101")).Rows[0].Observation; o.Mandate == "" || o.ActedBy != first.p.Client {
+			t.Errorf("saying the same takes over what a network stated: %+v", o)
+		}
+	})
+}
+
+func TestANetworksOwnFigureCoversItsMembers(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
 		head := writing(t, s, enlist(t, s, "Tête de réseau", "732829320", "", ""))
 		member := writing(t, s, enlist(t, s, "Membre", "356000000", "", ""))
 		stranger := writing(t, s, enlist(t, s, "Autre", "552100554", "", ""))
@@ -85,13 +182,7 @@ func TestANetworksOwnFigureCoversItsMembers(t *testing.T) {
 		all := []string{"356000000", string(stranger.org.ID)}
 		expect(t, "the network's own", head.put(figure("commune-69266", "2025-Q3", "1000", all...)), "created")
 		expect(t, "before any network exists", member.put(hours("commune-69266", "2025-Q3", "1")), "created")
-		n, err := s.CreateNetwork(ctx, admin, impact.Network{Name: "Réseau du Rhône", Organisation: head.org.ID})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Enrol(ctx, n.ID, member.org.Key); err != nil {
-			t.Fatal(err)
-		}
+		federate(t, s, "Réseau du Rhône", head.org.ID, member.org)
 		expect(t, "what stands may be corrected", member.put(hours("commune-69266", "2025-Q3", "2")), "updated")
 		expect(t, "another figure of the network", head.put(figure("commune-69266", "2025-Q2", "1000", all...), figure("commune-69266", "2025-Q1", "1000")), "created", "created")
 		refused := member.put(hours("commune-69266", "2025-Q2", "300"), hours("commune-69266", "2025-Q1", "300"), hours("commune-69029", "2025-Q2", "300"))

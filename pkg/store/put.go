@@ -334,6 +334,9 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 			known[n] = append(known[n], o)
 		}
 	}
+	if err := w.refuseOverwriting(ctx, m); err != nil {
+		return err
+	}
 	if err := w.refuseDoubles(ctx, m); err != nil {
 		return err
 	}
@@ -731,38 +734,15 @@ func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, n int, 
 		}}
 	}
 	c := w.cells[k]
-	if r.Merge && c != nil && c.live() {
-		merged := *o // the row stays as it was stated: this may run again
-		if err := keepDetails(&merged, c.now.details); err != nil {
-			return nil, "", err
-		}
-		o = &merged
-	}
-	details, err := detailsText(o)
-	if err != nil {
-		return nil, "", err
-	}
-	methodology := cmp.Or(o.MethodologyVersion, indicator.MethodologyVersion)
 	if c == nil {
 		c = &cell{now: factRow{factKey: k}}
 		w.cells[k] = c
 		p := pair{k.organisation, k.indicator}
 		w.byPair[p] = append(w.byPair[p], c)
 	}
-	next := c.now
-	next.status, next.details, next.deleted, next.value.Valid = int16(o.Status), details, 0, o.Value != nil
-	next.value.V = 0
-	if o.Value != nil {
-		next.value.V = int64(*o.Value)
-	}
-	if c.live() && next == c.now {
-		former, err := w.s.profiles.value(ctx, w.s, c.now.profile)
-		if err != nil {
-			return nil, "", err
-		}
-		if former.methodology == methodology {
-			return c, impact.Unchanged, nil
-		}
+	o, next, methodology, unchanged, err := w.restate(ctx, r, o, c)
+	if err != nil || unchanged {
+		return c, impact.Unchanged, err
 	}
 	outcome := impact.Updated
 	if !c.live() {
@@ -783,6 +763,38 @@ func (w *workspace) state(ctx context.Context, m *member, r *impact.Row, n int, 
 	}
 	w.move(c, from, to, live, true)
 	return c, outcome, nil
+}
+
+// restate gives a fact as a row states it: the observation, details kept
+// included, the version that would be written, its methodology, and whether
+// all that is on record already.
+func (w *workspace) restate(ctx context.Context, r *impact.Row, o *impact.Observation, c *cell) (stated *impact.Observation, next factRow, methodology string, unchanged bool, err error) {
+	if r.Merge && c.live() {
+		merged := *o // the row stays as it was stated: this may run again
+		if err := keepDetails(&merged, c.now.details); err != nil {
+			return nil, next, "", false, err
+		}
+		o = &merged
+	}
+	details, err := detailsText(o)
+	if err != nil {
+		return nil, next, "", false, err
+	}
+	methodology = o.MethodologyVersion
+	if indicator := w.catalogue.IndicatorByKey(o.Indicator); methodology == "" && indicator != nil {
+		methodology = indicator.MethodologyVersion
+	}
+	next = c.now
+	next.status, next.details, next.deleted, next.value.Valid = int16(o.Status), details, 0, o.Value != nil
+	next.value.V = 0
+	if o.Value != nil {
+		next.value.V = int64(*o.Value)
+	}
+	if c.live() && next == c.now {
+		former, err := w.s.profiles.value(ctx, w.s, c.now.profile)
+		return o, next, methodology, err == nil && former.methodology == methodology, err
+	}
+	return o, next, methodology, false, nil
 }
 
 // unname forgets the external id a version had when the next has another.

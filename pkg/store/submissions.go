@@ -392,6 +392,13 @@ func (w *workspace) bury(ctx context.Context, p impact.Principal, cells []*cell)
 		if fault != nil {
 			return notMandated(fault)
 		}
+		fault, err := w.overwrites(ctx, p, c)
+		if err != nil {
+			return err
+		}
+		if fault != nil {
+			return impact.Refuse(*fault)
+		}
 		w.uses.add(p, usedToDelete, mandate)
 		who, err := numberOf(ctx, w.t, &w.s.actors, actor{p.Client, string(mandate)})
 		if err != nil {
