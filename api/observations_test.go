@@ -802,7 +802,7 @@ func TestEveryFaultCodeIsReached(t *testing.T) {
 		"row_too_long": "imports", "column_count": "imports", "formula_without_value": "imports", "no_value_symbol": "imports", "trimestre_read_as_quarter": "imports",
 		"encoding_guessed": "imports", "unknown_column": "imports", "source_value_mapped": "imports", "encoding": "reached by the tests of bodies",
 		"unknown_cpv": "needs", "place_unresolved": "purchases", "place_label_mismatch": "purchases", "supplier_unresolved": "purchases", "organisation_not_ess": "purchases",
-		"covered_by_network": "networks", "reported_by_other": "networks", "parent_and_establishment": "networks", "not_mandated": "mandates",
+		"covered_by_network": "reached by TestDoubleCountingIsRefused", "reported_by_other": "the same", "parent_and_establishment": "the same", "not_mandated": "mandates",
 		"retired_territory_split": "no split in the reference data", "personal_data": "imports", "invalid_number": "JSON refuses it first",
 		"already_exists": "reached by TestAnExternalIdFindsTheSameRow",
 	}
