@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -370,6 +371,9 @@ func (s *server) aggregates(c *call, criteria []criterion, faults []impact.Fault
 	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
 		return err
 	}
+	if err := s.usedFor(c, q, len(rows)); err != nil {
+		return err
+	}
 	if position != nil {
 		if rows, err = s.after(q, rows, position); err != nil {
 			return err
@@ -505,7 +509,7 @@ const longestCatchUp = 5 * time.Second
 func (s *server) entitle(c *call, q *aggregateQuery) error {
 	p := c.principal
 	switch p.Role {
-	case impact.RoleOrganisation, impact.RoleSteward:
+	case impact.RoleOrganisation, impact.RoleNetwork, impact.RoleSteward:
 	default:
 		return &impact.Error{
 			Kind: impact.Forbidden, Code: "insufficient_scope",
@@ -538,6 +542,9 @@ func (s *server) entitle(c *call, q *aggregateQuery) error {
 	if err := s.entitleOrganisation(c, q); err != nil {
 		return err
 	}
+	if p.Role == impact.RoleNetwork {
+		return s.entitleNetwork(c, q)
+	}
 	if q.state == impact.Draft && p.Role == impact.RoleSteward {
 		return notYours(bilingual("Un brouillon n'appartient qu'à son organisation.", "A draft is its organisation's alone."),
 			bilingual("Demandez state=submitted ou state=approved.", "Ask state=submitted or state=approved."))
@@ -548,6 +555,11 @@ func (s *server) entitle(c *call, q *aggregateQuery) error {
 func (s *server) entitleOrganisation(c *call, q *aggregateQuery) error {
 	p := c.principal
 	own := p.Organisation
+	if p.Role == impact.RoleNetwork && q.organisation == "" {
+		return notYours(
+			bilingual("En direct, un réseau lit les données d'un membre, sous son mandat, et le nomme.", "Live, a network reads the data of one member, under its mandate, and names it."),
+			bilingual("Ajoutez organisation= et l'id, siret:… ou siren:… d'un membre.", "Add organisation= and the id, siret:… or siren:… of a member."))
+	}
 	if p.Role == impact.RoleOrganisation && q.organisation == "" {
 		return notYours(
 			bilingual("En direct, une organisation ne lit que ses propres données, et le dit.", "Live, an organisation reads its own data only, and says so."),
@@ -578,13 +590,93 @@ func (s *server) entitleOrganisation(c *call, q *aggregateQuery) error {
 				bilingual("Votre jeton lit organisation="+string(own)+".", "Your token reads organisation="+string(own)+"."))
 		}
 		q.organisation = own
+	case len(found) == 0 && p.Role == impact.RoleNetwork:
+		return notYours(
+			bilingual("Cette organisation n'est pas un de vos membres, ou n'existe pas.", "This organisation is none of your members, or does not exist."),
+			bilingual("GET /v1/mandates liste vos mandats.", "GET /v1/mandates lists your mandates."))
 	case len(found) == 0:
 		return impact.Refuse(at.mark(impact.UnknownOrganisation(ref)))
 	case len(found) > 1:
 		return impact.Refuse(at.mark(impact.AmbiguousOrganisation(ref, found)))
 	default:
-		q.organisation = found[0].ID
+		q.organisation, q.of = found[0].ID, found[0].Key
 	}
+	return nil
+}
+
+// entitleNetwork asks that mandates of the organisation cover every indicator
+// and period that the answer is made of.
+func (s *server) entitleNetwork(c *call, q *aggregateQuery) error {
+	var uses []impact.Use
+	for _, indicator := range q.readIndicators(s.Catalogue) {
+		for _, period := range q.readPeriods() {
+			uses = append(uses, impact.Use{Organisation: q.of, Scope: impact.AggregatesLive, Indicator: indicator, Period: period})
+		}
+	}
+	permits, err := s.Mandates.Mandated(c.r.Context(), c.principal, uses...)
+	if err != nil {
+		return err
+	}
+	q.mandates = map[impact.MandateID]int{}
+	for _, permit := range permits {
+		if permit.Fault != nil {
+			// The period is not told: "latest" would tell what is on record.
+			return notYours(permit.Fault.Detail, bilingual(
+				"Demandez un mandat aggregates.live qui couvre tous les indicateurs et toutes les périodes lues : POST /v1/mandates.",
+				"Ask for a mandate aggregates.live that covers every indicator and period read: POST /v1/mandates."))
+		}
+		if permit.Mandate != "" {
+			q.mandates[permit.Mandate] = 0
+		}
+	}
+	return nil
+}
+
+// readIndicators are those whose observations the answer is made of.
+func (q *aggregateQuery) readIndicators(catalogue *impact.Catalogue) []impact.IndicatorKey {
+	indicators := q.indicators
+	if q.counting {
+		indicators = catalogue.Indicators()
+	}
+	var keys []impact.IndicatorKey
+	for _, ind := range indicators {
+		if !ind.Composed() {
+			keys = append(keys, ind.Key)
+			continue
+		}
+		for _, leaf := range catalogue.Leaves(ind) {
+			keys = append(keys, leaf.Key)
+		}
+	}
+	slices.Sort(keys)
+	return slices.Compact(keys)
+}
+
+// readPeriods are those whose observations the answer is made of: a change
+// reads the period before, a share by days what straddles.
+func (q *aggregateQuery) readPeriods() []impact.Period {
+	if len(q.periods) == 0 || q.prorata {
+		return []impact.Period{{Start: impact.MinDate, End: impact.MaxDate}}
+	}
+	periods := slices.Clone(q.periods)
+	if q.measured(measureChangePrevious) {
+		for _, p := range q.periods {
+			periods = append(periods, previous(p))
+		}
+	}
+	return periods
+}
+
+// usedFor leaves a line in the logs of the mandates that let a network read
+// figures.
+func (s *server) usedFor(c *call, q *aggregateQuery, rows int) error {
+	for id := range q.mandates {
+		q.mandates[id] = rows
+	}
+	if err := s.Mandates.LogUses(c.r.Context(), c.principal, string(impact.AggregatesLive), q.mandates); err != nil {
+		return err
+	}
+	c.under(slices.Sorted(maps.Keys(q.mandates)))
 	return nil
 }
 

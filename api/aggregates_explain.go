@@ -155,6 +155,9 @@ func (s *server) explainAggregate(c *call) error {
 	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
 		return err
 	}
+	if err := s.usedFor(c, q, 1); err != nil {
+		return err
+	}
 	return s.writeExplanation(c, q, e)
 }
 
@@ -345,6 +348,9 @@ func (s *server) listAvailableAggregates(c *call) error {
 		return nil
 	}
 	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
+		return err
+	}
+	if err := s.usedFor(c, q, 1); err != nil {
 		return err
 	}
 	exact, err := s.Figures.Available(cq)

@@ -83,6 +83,7 @@ type aggregateQuery struct {
 	classes, structureKinds, sizeClasses []string
 	disaggregations                      []cutFilter
 	organisation                         impact.OrganisationID
+	of                                   impact.OrganisationKey // of organisation, once found
 	qualifiers                           string
 
 	groupBy  []string
@@ -103,6 +104,9 @@ type aggregateQuery struct {
 	asOf    time.Time
 
 	warnings []impact.Fault
+
+	// mandates let a network ask, with the rows they were used for.
+	mandates map[impact.MandateID]int
 
 	// places says where parameters were written, for refusals that come later.
 	places  map[string]place

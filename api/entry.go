@@ -351,14 +351,31 @@ type Me struct {
 	Scopes       []string `json:"scopes"`
 	// Id of the API key the call is made with; null with an access token.
 	APIKey *string `json:"api_key" extensions:"x-nullable"`
-	Limits Limits  `json:"limits"`
-	Links  Links   `json:"links"`
+	// Mandates in force, given or received: the first 100 of them.
+	Mandates []MandateName `json:"mandates"`
+	Limits   Limits        `json:"limits"`
+	Links    MeLinks       `json:"links"`
+}
+
+// MandateName tells a mandate in short.
+type MandateName struct {
+	ID           string           `json:"id"`
+	Organisation OrganisationName `json:"organisation"`
+	Network      NetworkName      `json:"network"`
+	Scopes       []string         `json:"scopes"`
+}
+
+// MeLinks leads to what the caller has.
+type MeLinks struct {
+	Self string `json:"self"`
+	// Every mandate, given or received.
+	Mandates string `json:"mandates"`
 }
 
 // me tells who calls.
 //
 //	@Summary		Who I am here
-//	@Description	The client of the token, what it acts for, and its scopes.
+//	@Description	The client of the token, what it acts for, its scopes, and the mandates in force.
 //	@ID				getMe
 //	@Tags			access
 //	@Produce		json
@@ -368,9 +385,19 @@ type Me struct {
 //	@Router			/v1/me [get]
 func (s *server) me(c *call) error {
 	p := c.principal
-	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, APIKey: optional(p.Key), Limits: s.limits, Links: Links{Self: c.self()}}
+	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, APIKey: optional(p.Key), Mandates: []MandateName{}, Limits: s.limits, Links: MeLinks{Self: c.self(), Mandates: c.address("/v1/mandates", "")}}
 	for _, x := range p.Scopes {
 		m.Scopes = append(m.Scopes, string(x))
+	}
+	if p.Role == impact.RoleOrganisation || p.Role == impact.RoleNetwork {
+		given, _, err := s.Mandates.Mandates(c.r.Context(), p, impact.MandateFilter{State: impact.Granted}, impact.Page{Limit: 100})
+		if err != nil {
+			return err
+		}
+		for i := range given {
+			w := s.mandate(c, &given[i])
+			m.Mandates = append(m.Mandates, MandateName{w.ID, w.From.Organisation, w.To.Network, w.Scopes})
+		}
 	}
 	return c.answer(http.StatusOK, m)
 }

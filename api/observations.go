@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -287,9 +288,9 @@ func (s *server) putObservations(c *call) error {
 			return nil, err
 		}
 		if batch {
-			return (&reply{status: http.StatusOK, body: c.batchReport(rows, &results)}).committed(results.Seq), nil
+			return (&reply{status: http.StatusOK, body: c.batchReport(rows, &results)}).committed(results.Seq).under(results.Mandates), nil
 		}
-		return s.written(c, rows[0], &results).committed(results.Seq), nil
+		return s.written(c, rows[0], &results).committed(results.Seq).under(results.Mandates), nil
 	})
 }
 
@@ -326,11 +327,7 @@ func (s *server) resolve(ctx context.Context, c *call, checker *impact.Checker, 
 		if f, ok := known[ref]; ok {
 			return f, nil
 		}
-		name := ref
-		if ref == "" {
-			name = string(c.principal.Organisation)
-		}
-		organisation, warnings, fault, err := s.actingFor(ctx, c, name)
+		organisation, warnings, fault, err := s.actingFor(ctx, c, ref)
 		f := found{organisation, fault, warnings}
 		known[ref] = f
 		return f, err
@@ -372,8 +369,20 @@ func mentioned(faults []impact.Fault, pointer string) bool {
 }
 
 // actingFor finds the organisation the caller acts for: exactly one, and one it
-// may write for.
+// may write for; with no reference, the one it is.
 func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.Organisation, warnings []impact.Fault, fault *impact.Fault, err error) {
+	if ref == "" {
+		if ref, err = s.itself(ctx, c); err != nil {
+			return nil, nil, nil, err
+		}
+		if ref == "" {
+			return nil, nil, &impact.Fault{
+				Code: "missing_field", Pointer: "/organisation",
+				Detail: impact.Text{FR: "Dites pour quelle organisation vous déclarez.", EN: "Say for which organisation you state this."},
+				Hint:   impact.Text{FR: "Son id, siret:…, siren:…, rna:… ou ext:{source}:{id}.", EN: "Its id, siret:…, siren:…, rna:… or ext:{source}:{id}."},
+			}, nil
+		}
+	}
 	if ref != "" && ref == string(c.principal.Organisation) {
 		o, err := s.own(ctx, c)
 		if err != nil && impact.KindOf(err) == impact.NotFound {
@@ -388,7 +397,10 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 		}
 		return nil, nil, nil, err
 	}
-	candidates = slices.DeleteFunc(candidates, func(o impact.Organisation) bool { return !c.principal.Writes(o.ID) })
+	// Whether a network may write for the one it names is found with the write.
+	if c.principal.Role != impact.RoleNetwork {
+		candidates = slices.DeleteFunc(candidates, func(o impact.Organisation) bool { return !c.principal.Writes(o.ID) })
+	}
 	switch len(candidates) {
 	case 0:
 		return nil, nil, at(impact.UnknownOrganisation(ref), "/organisation"), nil
@@ -399,6 +411,15 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 		return &candidates[0], warnings, nil, nil
 	}
 	return nil, nil, at(impact.AmbiguousOrganisation(ref, candidates), "/organisation"), nil
+}
+
+// itself is the organisation the caller is, empty when it is none.
+func (s *server) itself(ctx context.Context, c *call) (string, error) {
+	if c.principal.Role != impact.RoleNetwork {
+		return string(c.principal.Organisation), nil
+	}
+	n, err := s.Networks.Network(ctx, string(c.principal.Network))
+	return string(n.Organisation), err
 }
 
 // ownFor is how long the organisation of a caller is remembered: a write needs
@@ -567,10 +588,20 @@ func (s *server) listObservations(c *call) error {
 	if err != nil {
 		return err
 	}
-	data := make([]Observation, len(rows))
+	reading := make([][]impact.Use, len(rows))
+	for i := range rows {
+		reading[i] = readingOf(&rows[i])
+	}
+	still, err := s.used(c, reading...)
+	if err != nil {
+		return err
+	}
+	data := make([]Observation, 0, len(rows))
 	of := make([]impact.OrganisationID, len(rows))
 	for i := range rows {
-		data[i], of[i] = s.observation(c, &rows[i]), rows[i].OrganisationID
+		if of[i] = rows[i].OrganisationID; still(i) {
+			data = append(data, s.observation(c, &rows[i]))
+		}
 	}
 	if err := s.witness(c, c.query.canonical("cursor"), of...); err != nil {
 		return err
@@ -692,6 +723,9 @@ func (s *server) getObservation(c *call) error {
 	if err != nil {
 		return err
 	}
+	if still, err := s.used(c, readingOf(&o)); err != nil || !still(0) {
+		return cmp.Or(err, impact.NotFoundError())
+	}
 	if err := s.witness(c, string(o.ID), o.OrganisationID); err != nil {
 		return err
 	}
@@ -756,6 +790,7 @@ func (s *server) updateObservation(c *call) error {
 	}
 	w := s.observation(c, &results.Rows[0].Observation)
 	w.Meta = ObservationMeta{Outcome: string(results.Rows[0].Outcome), Warnings: c.entries(rows[0].Warnings)}
+	c.under(results.Mandates)
 	return c.done(http.StatusOK, w.Version, results.Seq, w)
 }
 
@@ -829,6 +864,13 @@ func (s *server) listObservationHistory(c *call) error {
 	}
 	if len(versions) == 0 {
 		return impact.NotFoundError()
+	}
+	reading := make([][]impact.Use, len(versions))
+	for i := range versions {
+		reading[i] = readingOf(&versions[i])
+	}
+	if still, err := s.used(c, reading...); err != nil || !still(0) {
+		return cmp.Or(err, impact.NotFoundError())
 	}
 	if err := s.witness(c, string(id), versions[0].OrganisationID); err != nil {
 		return err

@@ -170,7 +170,7 @@ func needConsent() error {
 // createOrganisation registers an organisation.
 //
 //	@Summary		Register an organisation
-//	@Description	The same SIRET with the same structure kind is the same organisation: sent again it answers 200, with another content 409 and a link. An organisation registers the establishments of its own SIREN, an administrator any.
+//	@Description	The same SIRET with the same structure kind is the same organisation: sent again it answers 200, with another content 409 and a link. An organisation registers the establishments of its own SIREN, an administrator any; a network registers a new member, which belongs to it from today.
 //	@Tags			organisations
 //	@ID				createOrganisation
 //	@Accept			json
@@ -192,6 +192,11 @@ func (s *server) createOrganisation(c *call) error {
 	o, warnings, faults := in.organisation()
 	if faults = append(faults, o.Check(s.Catalogue)...); len(faults) > 0 {
 		return impact.Refuse(unique(faults)...)
+	}
+	if c.principal.Role == impact.RoleNetwork {
+		if faults := notForItself(&impact.Organisation{}, &o); len(faults) > 0 {
+			return impact.Refuse(faults...)
+		}
 	}
 	return c.repeatable(optionalKey, func(ctx context.Context) (*reply, error) {
 		stored, outcome, err := s.Organisations.CreateOrganisation(ctx, c.principal, o)
@@ -229,6 +234,9 @@ func (s *server) getOrganisation(c *call) error {
 	}
 	o, err := s.only(c, c.param("id"), found)
 	if err != nil {
+		return err
+	}
+	if err := s.registered(c, []impact.Organisation{*o}); err != nil {
 		return err
 	}
 	if err := s.witness(c, string(o.ID), o.ID); err != nil {
@@ -290,7 +298,7 @@ func (s *server) updateOrganisation(c *call) error {
 		warnings = understood
 		next.Key, next.ID, next.Version, next.CreatedAt, next.UpdatedAt = o.Key, o.ID, o.Version, o.CreatedAt, o.UpdatedAt
 		faults = append(faults, next.Check(s.Catalogue)...)
-		if c.principal.Role == impact.RoleOrganisation {
+		if r := c.principal.Role; r == impact.RoleOrganisation || r == impact.RoleNetwork {
 			faults = append(faults, notForItself(o, &next)...)
 		}
 		if len(faults) > 0 {
@@ -393,6 +401,9 @@ func (s *server) listOrganisations(c *call) error {
 	data := make([]Organisation, len(rows))
 	for i := range rows {
 		ids[i], data[i] = rows[i].ID, s.organisation(c, &rows[i], nil)
+	}
+	if err := s.registered(c, rows); err != nil {
+		return err
 	}
 	if err := s.witness(c, c.query.canonical("cursor"), ids...); err != nil {
 		return err

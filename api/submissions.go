@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -185,7 +186,7 @@ func (s *server) createSubmission(c *call) error {
 		}
 		w := s.submission(c, &opened, own.Name)
 		w.Meta.Warnings = c.entries(warnings)
-		return c.reply(http.StatusCreated, w).at("/v1/submissions/" + string(opened.ID)).version(opened.Version).committed(results.Seq), nil
+		return c.reply(http.StatusCreated, w).at("/v1/submissions/" + string(opened.ID)).version(opened.Version).committed(results.Seq).under(opened.Under), nil
 	})
 }
 
@@ -213,11 +214,7 @@ func readInline(raw jsontext.Value) ([]stated, []impact.Fault, error) {
 // submissionOf turns what was stated into the domain's noun. own is nil when the
 // organisation could not be told.
 func (s *server) submissionOf(ctx context.Context, c *call, in *submissionBody) (u impact.Submission, own *impact.Organisation, warnings, faults []impact.Fault, err error) {
-	ref := in.Organisation
-	if ref == "" {
-		ref = string(c.principal.Organisation)
-	}
-	own, warnings, fault, err := s.actingFor(ctx, c, ref)
+	own, warnings, fault, err := s.actingFor(ctx, c, in.Organisation)
 	if err != nil {
 		return u, nil, nil, nil, err
 	}
@@ -314,6 +311,9 @@ func (s *server) getSubmission(c *call) error {
 	if err != nil {
 		return err
 	}
+	if still, err := s.used(c, managingOf(&u)); err != nil || !still(0) {
+		return cmp.Or(err, impact.NotFoundError())
+	}
 	if err := s.witness(c, string(u.ID), u.Organisation); err != nil {
 		return err
 	}
@@ -383,10 +383,22 @@ func (s *server) listSubmissions(c *call) error {
 	if err != nil {
 		return err
 	}
-	of := make([]impact.OrganisationID, len(rows))
+	managing := make([][]impact.Use, len(rows))
 	for i := range rows {
-		of[i] = rows[i].Organisation
+		managing[i] = managingOf(&rows[i])
 	}
+	still, err := s.used(c, managing...)
+	if err != nil {
+		return err
+	}
+	var shown []impact.Submission
+	var of []impact.OrganisationID
+	for i := range rows {
+		if still(i) {
+			shown, of = append(shown, rows[i]), append(of, rows[i].Organisation)
+		}
+	}
+	rows = shown
 	names, err := s.names(c, of...)
 	if err != nil {
 		return err
@@ -456,6 +468,7 @@ func (s *server) updateSubmission(c *call) error {
 }
 
 func (s *server) submissionDone(c *call, u *impact.Submission) error {
+	c.under(u.Under)
 	names, err := s.names(c, u.Organisation)
 	if err != nil {
 		return err
@@ -505,6 +518,9 @@ func (s *server) getCompleteness(c *call) error {
 	u, err := s.Submissions.Submission(c.r.Context(), c.principal, id)
 	if err != nil {
 		return err
+	}
+	if still, err := s.used(c, managingOf(&u)); err != nil || !still(0) {
+		return cmp.Or(err, impact.NotFoundError())
 	}
 	if err := s.witness(c, string(id), u.Organisation); err != nil {
 		return err

@@ -116,11 +116,11 @@ type Lack int
 // What a mandate may lack; LacksNothing means that it covers the use.
 const (
 	LacksMandate Lack = iota // none was ever asked for, or all were refused
+	LacksScope
 	LacksRevoked
 	LacksDecision // requested, not yet decided
 	LacksExpired
 	LacksStart
-	LacksScope
 	LacksIndicator
 	LacksPeriod
 	LacksNothing
@@ -132,6 +132,8 @@ func (m *Mandate) Covers(u Use, today Date) Lack {
 	switch {
 	case m.State == Refused:
 		return LacksMandate
+	case !slices.Contains(m.Scopes, u.Scope):
+		return LacksScope
 	case m.State == Revoked:
 		return LacksRevoked
 	case m.State != Granted:
@@ -140,8 +142,6 @@ func (m *Mandate) Covers(u Use, today Date) Lack {
 		return LacksExpired
 	case today < m.ValidFrom:
 		return LacksStart
-	case !slices.Contains(m.Scopes, u.Scope):
-		return LacksScope
 	case u.Indicator != AnyIndicator && m.Indicators != nil && !slices.Contains(m.Indicators, u.Indicator):
 		return LacksIndicator
 	case u.Period != AnyPeriod && !m.Periods.Contains(u.Period):

@@ -22,6 +22,7 @@ const (
 type Submission struct {
 	ID            SubmissionID
 	Organisation  OrganisationID
+	Owner         OrganisationKey // number of the organisation, set by the store
 	Period        Period
 	Questionnaire string // code or empty
 	Source        string

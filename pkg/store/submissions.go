@@ -52,7 +52,7 @@ func (r *submissionRow) period() impact.Period {
 
 func (r *submissionRow) submission(organisation impact.OrganisationID) impact.Submission {
 	return impact.Submission{
-		ID: r.ID, Organisation: organisation, Period: r.period(), Questionnaire: r.Questionnaire, Source: r.Source, State: r.State, Review: r.Review,
+		ID: r.ID, Organisation: organisation, Owner: impact.OrganisationKey(r.Organisation), Period: r.period(), Questionnaire: r.Questionnaire, Source: r.Source, State: r.State, Review: r.Review,
 		Reason: r.Reason, Observations: int(r.Observations), ActedBy: r.ActedBy, Mandate: r.Mandate, Version: int(r.Version),
 		CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC(),
 	}
