@@ -39,7 +39,7 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 	moved.add(` AND ` + now("tx") + ` <> c.tx`)
 	statements := []*statement{&written, &moved}
 	if p.Role == impact.RoleSteward {
-		statements = append(statements, withdrawnFacts(d))
+		statements = append(statements, withdrawnFacts(d, "c.seq"))
 	}
 	var list []impact.Change
 	for i, q := range statements {
@@ -77,14 +77,14 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 	return list[:min(len(list), w.limit)], nil
 }
 
-// withdrawnFacts begins the query on what stewards saw and see no more: facts of
-// a submission that was returned or reopened after they were written, of which
-// no version is approved. What was written later was never seen and stays
-// unknown.
-func withdrawnFacts(d dialect) *statement {
+// withdrawnFacts begins the query on what stewards saw and see no more, as
+// tombstones: facts of a submission that was returned or reopened after they
+// were written, of which no version is approved. What was written later was
+// never seen and stays unknown.
+func withdrawnFacts(d dialect, place string) *statement {
 	q := &statement{}
-	q.add(`SELECT f.value, f.tx, f.organisation, f.territory, f.period_start, f.period_end, f.cut, f.submission, f.profile, f.actor, f.version, f.approved_version,
-			f.indicator, f.obs_status, 1, f.details, organisations.id, submissions.id, submissions.state, c.seq
+	q.add(`SELECT NULL, first.tx, f.organisation, f.territory, f.period_start, f.period_end, f.cut, f.submission, first.profile, first.actor, first.version, 0,
+			f.indicator, first.obs_status, 1, '', organisations.id, submissions.id, submissions.state, submissions.tx, ` + place + `
 		FROM commit_log AS c` + d.probe(" JOIN", "submissions", "submissions", "submissions.tx = c.tx") +
 		d.probe(" JOIN", "observations", "f", "f.organisation = submissions.organisation AND f.submission = submissions.key") + `
 		JOIN organisations ON organisations.key = f.organisation

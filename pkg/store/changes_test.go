@@ -3,9 +3,11 @@ package store_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -241,6 +243,65 @@ func TestCopiesFollow(t *testing.T) {
 		}
 		if n := len(tables(ctx, t, s, steward)); n < 100 {
 			t.Errorf("a steward sees %d rows only: little was compared", n)
+		}
+	})
+}
+
+// TestConnectorsFollow holds what connectors rely on that know nothing but
+// updated_since: to ask for what has changed since the last instant they saw
+// keeps a copy of observations true, for stewards too, to whom values appear
+// and disappear with the state of their submission.
+func TestConnectorsFollow(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		l := newLife(t, s, 13, 3)
+		type connector struct {
+			p    impact.Principal
+			last time.Time
+			rows map[string]string
+		}
+		connectors := []*connector{{p: entitled(steward)}, {p: entitled(l.w[0].p)}, {p: entitled(l.w[1].p)}}
+		for i := 1; i <= 250; i++ {
+			l.step()
+			if i%10 != 0 {
+				continue
+			}
+			for _, c := range connectors {
+				if c.rows == nil {
+					c.last, c.rows = time.UnixMilli(1_600_000_000_000), map[string]string{}
+				}
+				f := impact.ObservationFilter{UpdatedSince: c.last, IncludeDeleted: true}
+				page := impact.Page{Limit: 40}
+				for {
+					list, next, err := s.Observations(ctx, c.p, f, page)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, o := range list {
+						if o.UpdatedAt.Before(c.last) {
+							t.Fatalf("%s, changed at %v, comes after %v", o.ID, o.UpdatedAt, c.last)
+						}
+						c.last = o.UpdatedAt
+						if o.Deleted {
+							if o.Value != nil || o.Note != "" {
+								t.Fatalf("a tombstone says something: %+v", o)
+							}
+							delete(c.rows, "observation "+string(o.ID))
+							continue
+						}
+						c.rows["observation "+string(o.ID)] = written(t, o)
+					}
+					if next == nil {
+						break
+					}
+					page.After = next
+				}
+				want := tables(ctx, t, s, c.p)
+				maps.DeleteFunc(want, func(name, _ string) bool { return !strings.HasPrefix(name, "observation ") })
+				if d := cmp.Diff(want, c.rows); d != "" {
+					t.Fatalf("step %d: the copy of a %s is not what the table holds:\n%s", i, c.p.Role, d)
+				}
+			}
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 type fact struct {
 	factRow
 	place          int64 // in the order of what it was read from
+	moved          int64 // the transaction in which its submission last changed state
 	organisationID impact.OrganisationID
 	submissionID   impact.SubmissionID
 	state          impact.SubmissionState // of the submission
@@ -52,7 +53,7 @@ func (s *Store) observation(ctx context.Context, f *fact) (impact.Observation, e
 		},
 		Status: impact.Status(f.status), MethodologyVersion: was.methodology, ID: idOf(f.factKey), OrganisationID: f.organisationID,
 		Profile: was.Profile, Submission: f.submissionID, State: f.state, Version: int(f.version), ApprovedVersion: int(f.approved),
-		ActedBy: who.client, Mandate: who.mandate, UpdatedAt: instant(f.tx), Deleted: f.deleted != 0,
+		ActedBy: who.client, Mandate: who.mandate, UpdatedAt: instant(max(f.tx, f.moved)), Deleted: f.deleted != 0,
 	}
 	if f.value.Valid {
 		v := impact.Quantity(f.value.V)
@@ -156,7 +157,7 @@ func (s *Store) visible(q *statement, p impact.Principal, from factSource) (now 
 			columns = append(columns, now(c))
 		}
 	}
-	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state, ` + from.place + `
+	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state, submissions.tx, ` + from.place + `
 		FROM ` + from.from + ` JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission`)
 	if p.Role == impact.RoleSteward {
 		q.add(` LEFT JOIN observation_versions AS a ON submissions.state NOT IN ('submitted', 'approved') AND f.approved_version <> f.version
@@ -180,7 +181,7 @@ func (s *Store) facts(ctx context.Context, q *statement) ([]fact, error) {
 	for rows.Next() {
 		var f fact
 		err := rows.Scan(&f.value, &f.tx, &f.organisation, &f.territory, &f.start, &f.end, &f.cut, &f.submission, &f.profile, &f.actor, &f.version, &f.approved,
-			&f.indicator, &f.status, &f.deleted, &f.details, &f.organisationID, &f.submissionID, &f.state, &f.place)
+			&f.indicator, &f.status, &f.deleted, &f.details, &f.organisationID, &f.submissionID, &f.state, &f.moved, &f.place)
 		if err != nil {
 			return nil, err
 		}
@@ -278,92 +279,6 @@ func presentView(ind *impact.Indicator, parts []impact.Observation, cut int32) i
 	return o
 }
 
-// Observations lists the facts the caller may see, in the order of their keys,
-// or with UpdatedSince of (UpdatedAt, key). A composed indicator in the filter
-// means its leaf components. next is nil on the last page.
-func (s *Store) Observations(ctx context.Context, p impact.Principal, f impact.ObservationFilter, page impact.Page) ([]impact.Observation, []string, error) {
-	catalogue, err := s.Catalogue(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	var q statement
-	now := s.visible(&q, p, allFacts)
-	if f.Organisation != "" {
-		q.add(` AND organisations.id = ?`, string(f.Organisation))
-	}
-	if f.Indicators != nil {
-		keys := []int64{-1}
-		for _, k := range f.Indicators {
-			keys = append(keys, int64(k))
-			if ind := catalogue.IndicatorByKey(k); ind != nil {
-				for _, leaf := range catalogue.Leaves(ind) {
-					keys = append(keys, int64(leaf.Key))
-				}
-			}
-		}
-		q.anyOf(s.dialect, "f.indicator", keys)
-	}
-	if f.Territories != nil {
-		keys := []int64{-1}
-		for _, k := range f.Territories {
-			keys = append(keys, int64(k))
-		}
-		q.anyOf(s.dialect, "f.territory", keys)
-	}
-	if f.Within != nil {
-		q.add(` AND f.period_start >= ? AND f.period_end <= ?`, int32(f.Within.Start), int32(f.Within.End))
-	}
-	if f.Submission != "" {
-		q.add(` AND submissions.id = ?`, string(f.Submission))
-	}
-	if f.State != "" {
-		q.add(` AND CASE WHEN `+now("version")+` = f.approved_version THEN 'approved' ELSE submissions.state END = ?`, string(f.State))
-	}
-	if !f.IncludeDeleted {
-		q.add(` AND ` + now("deleted") + ` = 0`)
-	}
-	length := 6
-	order := `f.organisation, f.indicator, f.territory, f.period_start, f.period_end, f.cut`
-	if !f.UpdatedSince.IsZero() {
-		order, length = now("tx")+`, `+order, 7
-		q.add(` AND `+now("tx")+` >= ?`, firstAt(f.UpdatedSince))
-	}
-	if len(page.After) > 0 {
-		after := make([]any, len(page.After))
-		for i, v := range page.After {
-			if after[i], err = strconv.ParseInt(v, 10, 64); err != nil {
-				return nil, nil, badCursor()
-			}
-		}
-		if len(after) != length {
-			return nil, nil, badCursor()
-		}
-		q.add(` AND (`+order+`) > (`+strings.TrimSuffix(strings.Repeat("CAST(? AS BIGINT), ", len(after)), ", ")+`)`, after...)
-	}
-	q.add(` ORDER BY `+order+` LIMIT ?`, page.Limit+1)
-	found, err := s.facts(ctx, &q)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listing observations: %w", err)
-	}
-	found, next := pageOf(found, page, func(f2 fact) []string {
-		var position []string
-		if !f.UpdatedSince.IsZero() {
-			position = append(position, strconv.FormatInt(f2.tx, 10))
-		}
-		for _, v := range []int64{int64(f2.organisation), int64(f2.indicator), int64(f2.territory), int64(f2.start), int64(f2.end), int64(f2.cut)} {
-			position = append(position, strconv.FormatInt(v, 10))
-		}
-		return position
-	})
-	list := make([]impact.Observation, len(found))
-	for i := range found {
-		if list[i], err = s.observation(ctx, &found[i]); err != nil {
-			return nil, nil, err
-		}
-	}
-	return list, next, nil
-}
-
 // History gives every version the caller may see, oldest first, tombstones
 // included; of a composed indicator the view after each change of a part. The
 // State of a former version is where its submission stood when the next one
@@ -413,7 +328,7 @@ func (s *Store) history(ctx context.Context, p impact.Principal, k factKey) ([]i
 	}
 	var q statement
 	q.add(`SELECT v.value, v.tx, v.organisation, v.territory, v.period_start, v.period_end, v.cut, v.submission, v.profile, v.actor, v.version, f.approved_version,
-			v.indicator, v.obs_status, v.deleted, v.details, organisations.id, own.id, submissions.state, 0
+			v.indicator, v.obs_status, v.deleted, v.details, organisations.id, own.id, submissions.state, 0, 0
 		FROM observations AS f JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission
 		JOIN observation_versions AS v ON v.organisation = f.organisation AND v.indicator = f.indicator AND v.territory = f.territory
 			AND v.period_start = f.period_start AND v.period_end = f.period_end AND v.cut = f.cut
