@@ -73,7 +73,9 @@ type Config struct {
 	// Networks with their members, and the mandates they receive.
 	Networks NetworkStore
 	Mandates MandateStore
+	// The log of commits, read as changes and told to webhooks.
 	Changes  ChangeStore
+	Webhooks Webhooks
 	// Stopping ends when the service is asked to stop: nobody waits any longer.
 	Stopping context.Context
 	// Rates bound what one caller may ask; zero rates are none. Addresses of

@@ -39,6 +39,7 @@ const (
 	register  = "200 200 403 200 200 200 200" // those that consented, and one's own
 	agreed    = "401 200 403 200 200 403 200" // a buyer: those that consented
 	silent    = "401 404 403 403 403 403 403" // the organisation's own word
+	notTheirs = "401 404 403 404 404 404 404"
 	adminOnly = "401 403 403 403 403 %s 403"
 	figures   = "&indicator=insertion_hours&territory=metropole-200046977&period=2024&release=live"
 )
@@ -175,6 +176,26 @@ var attacks = map[string][]attempt{
 		{path: "/v1/changes?cursor={feed}", want: "400 400 200 400 400 400 400"}, // it is good for Atelier alone
 		{path: "/v1/changes?limit=1&types=observation&cursor={feed}", want: "401 400 400 403 400 403 400"},
 	},
+
+	// Each owner has its own, and nobody else's exist.
+	"GET /v1/webhooks": {{path: "/v1/webhooks", want: "401 200 403 200 200 200 200"}},
+	"POST /v1/webhooks": {
+		{path: "/v1/webhooks", body: object{"url": "https://169.254.169.254/latest/meta-data"}, h: keyed, want: "401 422 403 422 422 422 422"},
+		{path: "/v1/webhooks", body: object{"url": "https://localhost:8080/v1/me"}, h: keyed, want: "401 422 403 422 422 422 422"},
+	},
+	"GET /v1/webhooks/:id": {
+		{path: "/v1/webhooks/{webhook}", want: notTheirs},
+		{path: "/v1/webhooks/{webhook}", h: held, want: notTheirs},
+	},
+	"PATCH /v1/webhooks/:id": {
+		{path: "/v1/webhooks/{webhook}", body: object{"url": "https://attacker.example.org/"}, h: []header{{"If-Match", `"v1"`}}, want: notTheirs},
+		{path: "/v1/webhooks/{webhook}", body: object{"state": "paused"}, h: stale, want: notTheirs},
+	},
+	"DELETE /v1/webhooks/:id":             {{path: "/v1/webhooks/{webhook}", h: []header{{"If-Match", `"v1"`}}, want: notTheirs}},
+	"POST /v1/webhooks/:id/test":          {{path: "/v1/webhooks/{webhook}/test", want: notTheirs}},
+	"POST /v1/webhooks/:id/rotate-secret": {{path: "/v1/webhooks/{webhook}/rotate-secret", want: notTheirs}},
+	"POST /v1/webhooks/:id/replay":        {{path: "/v1/webhooks/{webhook}/replay", body: object{"from_cursor": "{feed}"}, want: notTheirs}},
+	"GET /v1/webhooks/:id/deliveries":     {{path: "/v1/webhooks/{webhook}/deliveries", want: notTheirs}},
 
 	"GET /v1/submissions": {
 		{path: "/v1/submissions", want: ownOnly},
@@ -428,16 +449,20 @@ func (w *world) plant(t *testing.T) *secrets {
 	mapping := x.post(t, "/v1/import-mappings", object{"name": "canary-mapping", "columns": object{"Valeur": "value"}})
 	_, cursor, _ = strings.Cut(cursor, "cursor=")
 	rival, granted, requested := w.rival(t)
+	hook := x.post(t, "/v1/webhooks", object{"url": "https://canary-receiver.example.org/"}, fresh())
+	if hook.status != http.StatusCreated {
+		t.Fatalf("%d %s", hook.status, hook.body)
+	}
 	s := &secrets{
 		ids: map[string]string{
 			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
-			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{feed}": feed, "{client}": x.id,
+			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{feed}": feed, "{client}": x.id, "{webhook}": hook.at(t, "/id").(string),
 			"{rival}": rival, "{mandate}": granted, "{requested}": requested,
 			"{import}": imported.at(t, "/id").(string), "{mapping}": mapping.at(t, "/id").(string),
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
 		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source", "canary-place", "canary-file"},
-		drafts: []string{"765431.75", "canary-draft"},
+		drafts: []string{"765431.75", "canary-draft", "canary-receiver", hook.at(t, "/id").(string), hook.at(t, "/secret").(string)},
 	}
 	for _, planted := range []string{"123457.25", "123458.25", "canary-note", "canary-approved", "765431.75", "canary-draft"} {
 		if !strings.Contains(string(s.before), planted) {

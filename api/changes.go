@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -320,10 +321,31 @@ func (s *server) changeLinks(x *impact.Change) FeedChangeLinks {
 
 // feedHash names what a cursor of the feed is good for: the caller's rights,
 // whatever client it calls with, the types and the filter.
-func (c *call) feedHash(f impact.ChangeFilter) [8]byte {
-	p := c.principal
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %q %q %q", c.path, p.Role, p.Organisation, p.Network, p.Buyer, f.Types, f.Organisation))
+func (c *call) feedHash(f impact.ChangeFilter) [8]byte { return feedHash(c.principal, f) }
+
+func feedHash(p impact.Principal, f impact.ChangeFilter) [8]byte {
+	sum := sha256.Sum256(fmt.Appendf(nil, "/v1/changes %q %q %q %q %q %q", p.Role, p.Organisation, p.Network, p.Buyer, f.Types, f.Organisation))
 	return [8]byte(sum[:8])
+}
+
+// FeedCursor writes where the change feed stands for whom a webhook tells, as
+// GET /v1/changes takes it with the types that the webhook follows.
+func FeedCursor(key []byte) func(w *impact.Webhook, at impact.ChangePosition) string {
+	s := &server{Config: Config{CursorKey: key}}
+	return s.webhookCursor
+}
+
+func (s *server) webhookCursor(w *impact.Webhook, at impact.ChangePosition) string {
+	return s.changeCursor(at, feedHash(w.Client, impact.ChangeFilter{Types: w.Follows()}))
+}
+
+// openAnyChangeCursor reads a cursor of the feed whatever it was given for.
+func (s *server) openAnyChangeCursor(cursor string) (impact.ChangePosition, error) {
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || len(b) < 9 {
+		return impact.ChangePosition{}, invalidCursor()
+	}
+	return s.openChangeCursor(cursor, [8]byte(b[1:9]))
 }
 
 func (s *server) changeCursor(at impact.ChangePosition, about [8]byte) string {

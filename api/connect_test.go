@@ -3,11 +3,16 @@ package api_test
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/grandlyon/retombees/api"
+	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/imports"
+	"github.com/grandlyon/retombees/pkg/webhook"
 )
 
 // connect ties the configuration to the stores of organisations, observations
@@ -29,4 +34,9 @@ func (w *world) connect(t testing.TB) {
 	c.ImportRunner = runner
 	c.Idempotency, c.AccessLog, c.Commits = w.store, w.store, w.store
 	c.Consents, c.Changes = w.store, w.store
+	vault, err := auth.NewVault([]byte(strings.Repeat("k", 32)))
+	must(t, err)
+	w.guard = webhook.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, nil)
+	w.writer = &webhook.Writer{Base: publicURL, Cursor: api.FeedCursor(c.CursorKey)}
+	c.Webhooks = api.Webhooks{Store: w.store, Vault: vault, CheckURL: w.guard.CheckURL, Test: w.writer.Test}
 }

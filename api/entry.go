@@ -70,6 +70,9 @@ type Limits struct {
 	Client             int `json:"client_requests_per_minute" example:"3000"`
 	ClientReference    int `json:"client_reference_requests_per_minute" example:"15000"`
 	Concurrent         int `json:"concurrent_costly_requests" example:"20"`
+	// Webhooks of one organisation, network or buyer; days their deliveries are kept.
+	Webhooks     int `json:"webhooks" example:"20"`
+	DeliveryDays int `json:"webhook_delivery_days" example:"30"`
 }
 
 // BatchBody is the size of a batch of observations or of a submission, BatchRows
@@ -89,6 +92,7 @@ func limitsOf(r Rates) Limits {
 var limits = Limits{
 	Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
 	Page: 100, MaxPage: 1000, MaxFigure: 10000, Computed: 1_000_000, Returned: 50_000, GroupBy: 4, Request: int(requestTimeout / time.Second), Token: 900, Idempotency: 86400,
+	Webhooks: impact.WebhooksPerOwner, DeliveryDays: int(impact.DeliveriesKept / (24 * time.Hour)),
 	ChangeWait: int(longestPoll / time.Second), ChangeDays: ChangeDays,
 }
 
@@ -407,6 +411,9 @@ type StatusReport struct {
 	// How long the oldest write that is not in the figures of this replica has
 	// been waiting, in whole seconds.
 	FeedLag int `json:"feed_lag_seconds" example:"0"`
+	// How late the oldest delivery to a webhook is that could be made now, in
+	// whole seconds.
+	WebhookDelay int `json:"webhook_delay_seconds" example:"0"`
 }
 
 // Status of the service.

@@ -106,3 +106,35 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// A cursor of the feed is read whatever it was given for, and only if it is ours.
+func FuzzReplayCursor(f *testing.F) {
+	s := &server{Config: Config{CursorKey: []byte("0123456789abcdef")}}
+	at := impact.ChangePosition{Seq: 12, Tx: 1 << 60, Type: impact.ObservationChange, Key: "1 2"}
+	about := feedHash(impact.Principal{Role: impact.RoleSteward}, impact.ChangeFilter{})
+	for _, c := range []string{"", "AQ", s.changeCursor(at, about), s.changeCursor(impact.ChangePosition{}, about), s.sealCursor([]string{"x", "y"}, about)} {
+		f.Add(c, int64(3), int64(4), "observation", "k")
+	}
+	f.Fuzz(func(t *testing.T, cursor string, seq, tx int64, kind, key string) {
+		if got, err := s.openAnyChangeCursor(cursor); err == nil && s.changeCursor(got, about) == "" {
+			t.Errorf("%q: %+v", cursor, got)
+		} else if err != nil && impact.KindOf(err) != impact.Malformed {
+			t.Errorf("%q: %v", cursor, err)
+		}
+		want := impact.ChangePosition{Seq: seq, Tx: tx, Type: impact.ChangeType(kind), Key: key}
+		if kind == "" {
+			want.Key = ""
+		}
+		sealed := s.changeCursor(want, about)
+		if got, err := s.openAnyChangeCursor(sealed); err != nil || got != want {
+			t.Errorf("%+v: %+v %v", want, got, err)
+		}
+		for i := range len(sealed) {
+			altered := []byte(sealed)
+			altered[i] ^= 1
+			if got, err := s.openAnyChangeCursor(string(altered)); err == nil && got != want {
+				t.Errorf("%q is taken as %+v", altered, got)
+			}
+		}
+	})
+}

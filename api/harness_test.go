@@ -28,6 +28,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/store"
 	"github.com/grandlyon/retombees/pkg/store/pgtest"
+	"github.com/grandlyon/retombees/pkg/webhook"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -48,6 +49,8 @@ type world struct {
 	server   *httptest.Server
 	contract *contract.Validator
 	log      *logBook
+	guard    *webhook.Guard // lets receivers of tests be told
+	writer   *webhook.Writer
 
 	// Organisations Atelier and Bocage, the network Fédération, which has neither
 	// member nor mandate, and one client of each role.

@@ -126,6 +126,11 @@ func (c *call) repeatable(required bool, do func(context.Context) (*reply, error
 			c.w.Header().Set("Idempotent-Replayed", "true")
 		}
 	}
+	if c.reveal != nil {
+		if stored.Body, err = c.reveal(stored.Body); err != nil {
+			return fmt.Errorf("completing the answer: %w", err)
+		}
+	}
 	if err := c.s.consistency(c, seq); err != nil {
 		return err
 	}

@@ -51,9 +51,11 @@ type call struct {
 	started   time.Time
 	body      []byte
 	bodyRead  bool
-	code      string // of the refusal, for the log
-	err       error  // what went wrong inside, for the log
-	stack     []byte // of a panic
+	// reveal completes the answer of a write with what is not kept in clear.
+	reveal func(kept []byte) ([]byte, error)
+	code   string // of the refusal, for the log
+	err    error  // what went wrong inside, for the log
+	stack  []byte // of a panic
 }
 
 // writer counts what goes out and drops the body of HEAD.

@@ -160,6 +160,16 @@ func Routes() []Route {
 
 		// Changes
 		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},
+		{Method: "GET", Path: "/v1/webhooks", handle: (*server).listWebhooks, Access: scope(impact.WebhooksManage), Paged: true},
+		{Method: "POST", Path: "/v1/webhooks", handle: (*server).createWebhook, Access: scope(impact.WebhooksManage)},
+		{Method: "GET", Path: "/v1/webhooks/:id", handle: (*server).getWebhook, Access: scope(impact.WebhooksManage)},
+		{Method: "PATCH", Path: "/v1/webhooks/:id", handle: (*server).updateWebhook, Access: scope(impact.WebhooksManage)},
+		{Method: "DELETE", Path: "/v1/webhooks/:id", handle: (*server).deleteWebhook, Access: scope(impact.WebhooksManage)},
+		{Method: "POST", Path: "/v1/webhooks/:id/test", handle: (*server).testWebhook, Access: scope(impact.WebhooksManage)},
+		{Method: "POST", Path: "/v1/webhooks/:id/rotate-secret", handle: (*server).rotateWebhookSecret, Access: scope(impact.WebhooksManage)},
+		{Method: "POST", Path: "/v1/webhooks/:id/replay", handle: (*server).replayWebhook, Access: scope(impact.WebhooksManage)},
+		{Method: "GET", Path: "/v1/webhooks/:id/deliveries", handle: (*server).listDeliveries, Access: scope(impact.WebhooksManage), Params: "state", Paged: true},
+
 		// Networks and their mandates
 		{Method: "GET", Path: "/v1/networks", handle: (*server).listNetworks, Access: public, Params: "code q updated_since", Paged: true},
 		{Method: "POST", Path: "/v1/networks", handle: (*server).createNetwork, Access: scope(impact.OrganisationsWrite)},

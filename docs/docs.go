@@ -18,8 +18,6 @@ import (
 //	@description	Mesure les retombées des organisations par territoire : les organisations et leurs réseaux déposent des observations, l'API rend des chiffres exacts par territoire, nature d'impact et période, avec leur taux de couverture et leur statut.
 //	@description
 //	@description	Codes are strings; numbers are exact decimals with at most six decimals; `null` is "no value" and a status says why; errors are RFC 9457 problem documents in the language asked for (`Accept-Language: fr` or `en`).
-//	@description
-//	@description	What one caller may ask in a minute is at `GET /v1`, under `limits`; a counted answer tells what is left (`RateLimit-Policy`, `RateLimit`), and 429 `quota_exceeded` when to come back (`Retry-After`). 304, HEAD, documents and probes are not counted.
 //	@contact.name	Retombées
 //	@contact.url	https://github.com/grandlyon/retombees
 //	@license.name	EUPL-1.2
@@ -46,6 +44,8 @@ import (
 //	@tag.description	Figures computed from observations, with contributors, coverage and method.
 //	@tag.name			changes
 //	@tag.description	What was committed, in that order, for who keeps a copy.
+//	@tag.name			webhooks
+//	@tag.description	Addresses that are told of changes, what they were sent and what they answered.
 //	@tag.name			access
 //	@tag.description	Access tokens, their keys, and what a caller may do.
 //

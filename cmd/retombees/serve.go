@@ -25,6 +25,7 @@ type serveCmd struct {
 	keyFlags
 	issuerFlags
 	rateFlags
+	webhookFlags
 	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Default: 127.0.0.1:8080."`
 	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
 	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
@@ -88,7 +89,16 @@ func (c serveCmd) Run(w *world) (err error) {
 	keyRing := auth.NewKeyRing(s, w.now)
 	runner := imports.Start(imports.Config{Store: s, Log: w.log, Now: w.now, Lease: c.ImportLease, Poll: min(2*time.Second, c.ImportLease)})
 	defer runner.Close()
-	handler, err := c.handler(w, s, catalogue, issuer, keyRing, runner, cube, follower, demo)
+	cursorKey, err := issuer.Keys().Derive("retombees cursors 1")
+	if err != nil {
+		return fmt.Errorf("deriving the key of cursors: %w", err)
+	}
+	webhooks, dispatcher, err := c.webhooks(w, s, issuer.Keys(), cursorKey)
+	if err != nil {
+		return err
+	}
+	defer tell(w.ctx, dispatcher)()
+	handler, err := c.handler(w, s, catalogue, issuer, keyRing, runner, cube, follower, cursorKey, webhooks, demo)
 	if err != nil {
 		return err
 	}
@@ -111,6 +121,7 @@ func (c serveCmd) Run(w *world) (err error) {
 	go func() { served <- server.Serve(listener) }()
 	noteKeyUses := func(ctx context.Context) error { return s.NoteKeyUses(ctx, keyRing.Used()) }
 	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
+	go every(w, time.Hour, "forgetting old deliveries", s.ForgetDeliveries)
 	go every(w, time.Hour, "forgetting old imports", s.ForgetImports)
 	go every(w, time.Hour, "forgetting revoked tokens that have expired", s.ForgetRevocations)
 	go every(w, time.Hour, "forgetting old commits", func(ctx context.Context) error {
@@ -153,11 +164,7 @@ func (c serveCmd) Run(w *world) (err error) {
 }
 
 // handler builds the API over the store and its figures.
-func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, keyRing *auth.KeyRing, runner *imports.Runner, cube *calculation.Cube, follower *store.Follower, demo bool) (http.Handler, error) {
-	cursorKey, err := issuer.Keys().Derive("retombees cursors 1")
-	if err != nil {
-		return nil, fmt.Errorf("deriving the key of cursors: %w", err)
-	}
+func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, keyRing *auth.KeyRing, runner *imports.Runner, cube *calculation.Cube, follower *store.Follower, cursorKey []byte, webhooks api.Webhooks, demo bool) (http.Handler, error) {
 	ui, err := fs.Sub(docs.UI, "ui")
 	if err != nil {
 		return nil, err
@@ -171,7 +178,7 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		Organisations: s, Consents: s, Observations: s, Submissions: s, Questionnaires: s,
 		Networks: s, Mandates: s,
 		Imports: s, Mappings: s, ImportRunner: runner,
-		Idempotency: s, AccessLog: s, Commits: s, Changes: s, Stopping: w.ctx,
+		Idempotency: s, AccessLog: s, Commits: s, Changes: s, Webhooks: webhooks, Stopping: w.ctx,
 		APIKeys: s, KeyRing: keyRing,
 		Rates: c.rates(), TrustedProxies: c.TrustedProxies,
 		Ready: func(ctx context.Context) error {
@@ -184,7 +191,8 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 		},
 		Status: func(ctx context.Context) (api.StatusReport, error) {
 			lag, err := s.Lag(ctx, cube.Seq())
-			return api.StatusReport{FeedLag: int(lag / time.Second)}, err
+			late, also := s.DeliveryDelay(ctx)
+			return api.StatusReport{FeedLag: int(lag / time.Second), WebhookDelay: int(late / time.Second)}, errors.Join(err, also)
 		},
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	})

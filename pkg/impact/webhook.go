@@ -50,7 +50,7 @@ func (p Principal) Hears(t EventType) bool {
 	return known && (change == "" || p.Follows(change))
 }
 
-// Follows gives the types of changes that the webhook's types tell of.
+// Follows gives the types of changes that the webhook's types tell of, in order.
 func (w *Webhook) Follows() []ChangeType {
 	var list []ChangeType
 	for _, t := range w.Types {
@@ -58,6 +58,7 @@ func (w *Webhook) Follows() []ChangeType {
 			list = append(list, c)
 		}
 	}
+	slices.Sort(list)
 	return list
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -122,7 +123,8 @@ func (s *Store) LeaseWebhooks(ctx context.Context, holder string, lasting time.D
 
 // ActiveWebhooks gives those that hear events, or have a test to be sent. Client
 // is what the client may see today: the scopes it had when it wrote the webhook
-// and still has; without any role when it was revoked.
+// and still has; nothing when it, or the API key it used, was revoked or has
+// expired.
 func (s *Store) ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error) {
 	var rows []webhookRow
 	err := s.orm(ctx).Where(`state = 'active' OR EXISTS (SELECT 1 FROM webhook_deliveries AS d WHERE d.webhook = webhooks.key AND d.state = 0 AND d.seq = 0)`).Order("key").Find(&rows).Error
@@ -133,12 +135,15 @@ func (s *Store) ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error) {
 	if err != nil {
 		return nil, err
 	}
-	clients := make([]string, len(rows))
-	for i := range rows {
-		clients[i] = rows[i].Client
+	var clients, keys []string
+	for i := range list {
+		clients, keys = append(clients, list[i].Client.Client), append(keys, list[i].Client.Key)
 	}
+	scopes := map[string][]impact.Scope{} // of clients on record; those of other issuers are not
+	ended := map[string]bool{}            // clients and keys
 	var known []clientRow
-	if err := s.orm(ctx).Where("id IN ?", clients).Find(&known).Error; err != nil {
+	var used []apiKeyRow
+	if err := errors.Join(s.orm(ctx).Where("id IN ?", clients).Find(&known).Error, s.orm(ctx).Where("id IN ?", keys).Find(&used).Error); err != nil {
 		return nil, fmt.Errorf("reading the clients of webhooks: %w", err)
 	}
 	for _, row := range known {
@@ -146,15 +151,21 @@ func (s *Store) ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error) {
 		if err != nil {
 			return nil, err
 		}
-		for i := range list {
-			p := &list[i].Client
-			switch {
-			case p.Client != c.ID:
-			case c.Revoked:
-				*p = impact.Principal{Client: p.Client}
-			default:
-				p.Scopes = slices.DeleteFunc(p.Scopes, func(x impact.Scope) bool { return !slices.Contains(c.Scopes, x) })
-			}
+		scopes[c.ID], ended[c.ID] = c.Scopes, c.Revoked
+	}
+	for _, row := range used {
+		k, err := row.key()
+		if err != nil {
+			return nil, err
+		}
+		ended[k.ID] = k.State(s.now()) != impact.KeyActive
+	}
+	for i := range list {
+		p := &list[i].Client
+		if ended[p.Client] || p.Key != "" && ended[p.Key] {
+			*p = impact.Principal{Client: p.Client}
+		} else if now, ok := scopes[p.Client]; ok {
+			p.Scopes = slices.DeleteFunc(p.Scopes, func(x impact.Scope) bool { return !slices.Contains(now, x) })
 		}
 	}
 	return list, nil

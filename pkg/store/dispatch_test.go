@@ -97,7 +97,7 @@ func (o *office) subscribe(p impact.Principal, url string, types ...impact.Event
 func (o *office) dispatcher(holder string, s webhook.Store) *webhook.Dispatcher {
 	d := webhook.NewDispatcher(webhook.Config{
 		Store: s, Vault: o.vault, Guard: webhook.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, nil),
-		Writer: &webhook.Writer{Base: "https://retombees.example", Cursor: func(_ impact.Principal, at impact.ChangePosition) string {
+		Writer: &webhook.Writer{Base: "https://retombees.example", Cursor: func(_ *impact.Webhook, at impact.ChangePosition) string {
 			return fmt.Sprintf("%d.%d.%s", at.Seq, at.Tx, at.Type)
 		}},
 		Log: slog.New(slog.DiscardHandler), Now: o.clock.now, Holder: holder, UserAgent: "test", Roots: roots(),
@@ -363,7 +363,7 @@ func TestOneEventForAnOrganisationAndACommit(t *testing.T) {
 	offices(t, func(t *testing.T, o *office) {
 		x, y := writing(t, o.Store, register(t, o.Store, "X")), writing(t, o.Store, register(t, o.Store, "Y"))
 		r := newReceiver(t)
-		w, secret := o.subscribe(entitled(x.p), r.URL)
+		w, secret := o.subscribe(entitled(x.p), r.URL, impact.ObservationChangedEvent)
 		r.secret = secret
 		var many []impact.Statement
 		for _, town := range communes {
@@ -382,7 +382,7 @@ func TestOneEventForAnOrganisationAndACommit(t *testing.T) {
 		if e.Type != string(impact.ObservationChangedEvent) || e.Subject != "organisations/"+org || e.Data.Organisation != org || e.Data.Count != len(communes) || e.Data.Created != len(communes) {
 			t.Errorf("%+v", e)
 		}
-		if l := e.Data.Links; l["changes"] != "https://retombees.example/v1/changes?cursor="+e.Data.Cursor || l["organisation"] != "https://retombees.example/v1/organisations/"+org || !strings.HasPrefix(l["observations"], "https://retombees.example/v1/observations?organisation="+org) {
+		if l := e.Data.Links; l["changes"] != "https://retombees.example/v1/changes?types=observation&cursor="+e.Data.Cursor || l["organisation"] != "https://retombees.example/v1/organisations/"+org || !strings.HasPrefix(l["observations"], "https://retombees.example/v1/observations?organisation="+org) {
 			t.Errorf("%v", l)
 		}
 		if got := o.webhook(entitled(x.p), w.ID); got.Pending != 0 || got.DeliveredAt.IsZero() || !got.FailingSince.IsZero() || got.Position.Seq <= w.Position.Seq {
@@ -461,7 +461,7 @@ func TestADeadProcessIsReplacedAndSendsAgainUnderTheSameID(t *testing.T) {
 		if n := len(r.all()); n != 1 {
 			t.Fatalf("%d events while the first holds the lease", n)
 		}
-		o.clock.pass(31 * time.Second)
+		o.clock.pass(11 * time.Second)
 		o.drain(second)
 		all := r.all()
 		if len(all) != 2 || all[0].ID != all[1].ID || !cmp.Equal(all[0], all[1]) {

@@ -18,6 +18,7 @@ type webhookRow struct {
 	ID                        impact.WebhookID
 	Owner                     string
 	Client                    string
+	APIKey                    string
 	Role                      impact.Role
 	Organisation              impact.OrganisationID
 	Network                   impact.NetworkID
@@ -360,7 +361,7 @@ func rowOfWebhook(w *impact.Webhook) (webhookRow, error) {
 	}
 	secrets, err := json.Marshal(w.Secrets)
 	return webhookRow{
-		ID: w.ID, Owner: webhookOwner(w.Client), Client: w.Client.Client, Role: w.Client.Role, Organisation: w.Client.Organisation, Network: w.Client.Network, Buyer: w.Client.Buyer,
+		ID: w.ID, Owner: webhookOwner(w.Client), Client: w.Client.Client, APIKey: w.Client.Key, Role: w.Client.Role, Organisation: w.Client.Organisation, Network: w.Client.Network, Buyer: w.Client.Buyer,
 		Scopes: string(scopes), URL: w.URL, Types: string(types), Description: w.Description, Secrets: string(secrets), State: w.State, Reason: w.Reason,
 		Position: positionText(w.Position), FailingSince: millis(w.FailingSince), DeliveredAt: millis(w.DeliveredAt),
 		Version: w.Version, CreatedAt: millis(w.CreatedAt), UpdatedAt: millis(w.UpdatedAt),
@@ -369,7 +370,7 @@ func rowOfWebhook(w *impact.Webhook) (webhookRow, error) {
 
 func (r *webhookRow) webhook() (impact.Webhook, error) {
 	w := impact.Webhook{
-		ID: r.ID, Client: impact.Principal{Client: r.Client, Role: r.Role, Organisation: r.Organisation, Network: r.Network, Buyer: r.Buyer},
+		ID: r.ID, Client: impact.Principal{Client: r.Client, Key: r.APIKey, Role: r.Role, Organisation: r.Organisation, Network: r.Network, Buyer: r.Buyer},
 		URL: r.URL, Description: r.Description, State: r.State, Reason: r.Reason,
 		FailingSince: moment(r.FailingSince), DeliveredAt: moment(r.DeliveredAt), Version: r.Version, CreatedAt: moment(r.CreatedAt), UpdatedAt: moment(r.UpdatedAt),
 	}

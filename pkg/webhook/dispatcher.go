@@ -24,8 +24,8 @@ const (
 )
 
 const (
-	leaseTime  = 30 * time.Second // a dispatcher that died is replaced after that
-	renewAfter = 10 * time.Second
+	leaseTime  = 10 * time.Second // a dispatcher that died is replaced after that
+	renewAfter = 3 * time.Second
 	readLimit  = 500 // changes in one reading of the feed
 	// idleSteps: how often a position that moved without any event is written
 	// down, in commits.

@@ -56,8 +56,9 @@ type data struct {
 type Writer struct {
 	// Base of every address, and source of the events: "https://impact.example".
 	Base string
-	// Cursor writes a position of the change feed as the caller may give it back.
-	Cursor func(impact.Principal, impact.ChangePosition) string
+	// Cursor writes a position of the change feed as those a webhook tells may give
+	// it back, with the types it follows.
+	Cursor func(*impact.Webhook, impact.ChangePosition) string
 }
 
 // eventID names what happened, not its telling: the same commit, type and
@@ -217,8 +218,8 @@ func (g *gathering) event(t impact.EventType, c *impact.Change, subject string, 
 		return nil
 	}
 	made := impact.Delivery{ID: eventID(c.Seq, c.Tx, t, subject), Type: t, Seq: c.Seq, Tx: c.Tx}
-	d.Cursor = g.writer.Cursor(g.webhook.Client, made.At())
-	d.Links = map[string]string{"changes": g.writer.Base + "/v1/changes?" + url.Values{"cursor": {d.Cursor}}.Encode()}
+	d.Cursor = g.writer.Cursor(g.webhook, made.At())
+	d.Links = map[string]string{"changes": g.writer.Base + "/v1/changes?types=" + g.types() + "&cursor=" + url.QueryEscape(d.Cursor)}
 	for name, path := range links {
 		d.Links[name] = g.writer.Base + path
 	}
@@ -226,4 +227,14 @@ func (g *gathering) event(t impact.EventType, c *impact.Change, subject string, 
 	made.Body, err = g.writer.write(t, made.ID, subject, c.At, d)
 	g.events = append(g.events, made)
 	return err
+}
+
+// types writes the types of changes that the webhook follows.
+func (g *gathering) types() string {
+	follows := g.webhook.Follows()
+	words := make([]string, len(follows))
+	for i, t := range follows {
+		words[i] = string(t)
+	}
+	return strings.Join(words, ",")
 }

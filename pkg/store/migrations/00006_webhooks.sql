@@ -27,6 +27,7 @@ CREATE TABLE webhooks (
     id            TEXT    NOT NULL UNIQUE,
     owner         TEXT    NOT NULL,
     client        TEXT    NOT NULL,
+    api_key       TEXT    NOT NULL,
     role          TEXT    NOT NULL,
     organisation  TEXT    NOT NULL,
     network       TEXT    NOT NULL,
