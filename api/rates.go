@@ -75,7 +75,7 @@ type generations[V any] struct {
 	young, old map[payer]V
 }
 
-// generation is how many payers one generation holds, about 2 MB.
+// generation is how many payers one generation holds, about 2.5 MB.
 const generation = 1 << 14
 
 func newGenerations[V any]() generations[V] {
