@@ -30,7 +30,7 @@ type APIKeyInput struct {
 	// Methods it may be used for, GET with HEAD; all when empty.
 	AllowedMethods []string `json:"allowed_methods,omitempty" enums:"GET,POST,PUT,PATCH,DELETE" example:"GET,POST"`
 	// Only live keys are made: there is no separate store for tests yet.
-	Mode string `json:"mode,omitempty" enums:"live,test" example:"live"`
+	Mode string `json:"mode,omitempty" enums:"live" example:"live"`
 }
 
 // APIKey lets a script call without asking for tokens.
