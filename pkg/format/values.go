@@ -186,7 +186,7 @@ func (n numberStyle) ungroup(s string) (digits, other string) {
 			mark = 0 // repeated: it groups
 		}
 	}
-	if mark != 0 && !digitsOnly(fraction) {
+	if mark != 0 && !digitsOnly(fraction) || s == "" {
 		return "", ""
 	}
 	groups := " '"
