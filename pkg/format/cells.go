@@ -16,6 +16,8 @@ type cellReader struct {
 	org, siret, siren, rna   int // columns from 0, -1 when there is none
 	place, placeName, postal int
 	periodAt, startAt, endAt int
+	yearAt                   int
+	partAt                   [3]int // semester, quarter, month
 	// Rows repeat their places and periods.
 	places  map[string]placeFound
 	periods map[string]periodRead
@@ -42,6 +44,7 @@ func newCellReader(t *Table, c *impact.Catalogue) cellReader {
 		org: at("organisation"), siret: at("siret"), siren: at("siren"), rna: at("rna"),
 		place: at("territory"), placeName: at("territory_name"), postal: at("postal_code"),
 		periodAt: at("period"), startAt: at("period_start"), endAt: at("period_end"),
+		yearAt: at("year"), partAt: [3]int{at("semester"), at("quarter"), at("month")},
 		places: map[string]placeFound{}, periods: map[string]periodRead{},
 	}
 }
@@ -100,7 +103,7 @@ func (c *cellReader) readNumber(i int) reading {
 		return reading{digits: s}
 	case k == figure || k == percent:
 		r = rounded(s, strings.Replace(s, ",", ".", 1))
-	case k == day:
+	case k == day || k == month || k == year:
 		r = refused(s, "")
 	default:
 		if s = trim(unguard(s)); s == "" {
@@ -238,20 +241,10 @@ func (c *cellReader) period(otherwise string) string {
 		if c.table.strictValues() {
 			return s
 		}
-		read, ok := c.periods[s]
-		if !ok {
-			read = readPeriod(s)
-			if len(c.periods) < kept {
-				c.periods[s] = read
-			}
-		}
-		if read.fault != nil {
-			c.fault(c.periodAt, *read.fault)
-		}
-		if read.warning != nil {
-			c.warn(c.periodAt, *read.warning)
-		}
-		return read.canonical
+		return c.worded(s, c.periodAt)
+	}
+	if year := c.text(c.yearAt); year != "" {
+		return c.yearAndPart(year)
 	}
 	start, from := c.date(c.startAt)
 	end, to := c.date(c.endAt)
@@ -280,6 +273,40 @@ func (c *cellReader) period(otherwise string) string {
 		return ""
 	}
 	return impact.Period{Start: start, End: end}.String()
+}
+
+// worded reads a period in words and tells about it in a column.
+func (c *cellReader) worded(s string, at int) string {
+	read, ok := c.periods[s]
+	if !ok {
+		read = readPeriod(s)
+		if len(c.periods) < kept {
+			c.periods[s] = read
+		}
+	}
+	if read.fault != nil {
+		c.fault(at, *read.fault)
+	}
+	if read.warning != nil {
+		c.warn(at, *read.warning)
+	}
+	return read.canonical
+}
+
+// yearAndPart reads a year beside the column of its quarter, semester or month:
+// there "T3" and "3" are the third quarter without a doubt.
+func (c *cellReader) yearAndPart(year string) string {
+	for i, at := range c.partAt {
+		part := c.text(at)
+		if part == "" {
+			continue
+		}
+		if n := strings.TrimLeft(part, "TtQqSsMm"); digitsOnly(n) {
+			part = [...]string{"semestre ", "trimestre ", "mois "}[i] + n
+		}
+		return c.worded(part+" "+year, at)
+	}
+	return c.worded(year, c.yearAt)
 }
 
 func readPeriod(s string) (r periodRead) {

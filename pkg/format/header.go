@@ -56,12 +56,13 @@ func MapHeader(header []string, s *Schema, decided Mapping) (m HeaderMapping, fa
 	for i, h := range header {
 		m.fields[i] = s.match(h, decided)
 	}
-	// A loose word gives way to the column that is called by the name.
-	for i, f := range m.fields {
-		if f.loose && slices.ContainsFunc(m.fields, func(o match) bool {
-			return o.field != nil && !o.loose && (o.field == f.field || slices.Contains(f.field.Rivals, o.field.Name))
-		}) {
-			m.fields[i] = s.strict(header[i], f.field)
+	// A loose word gives way to any other column that claims its field.
+	claims := slices.Clone(m.fields)
+	for i, f := range claims {
+		for k, o := range claims {
+			if f.loose && k != i && o.field != nil && (o.field == f.field || !o.loose && slices.Contains(f.field.Rivals, o.field.Name)) {
+				m.fields[i] = s.strict(header[i], f.field)
+			}
 		}
 	}
 	for i, f := range m.fields {

@@ -122,7 +122,9 @@ const (
 	plain   kind = iota
 	figure       // digits with a decimal point
 	percent      // a figure shown as a percentage
-	day          // 2024-12-31, or 2024-03 when no day is shown
+	day          // 2024-12-31
+	month        // a day shown without its day of the month
+	year         // a day of which the year alone is shown
 	truth        // true or false
 	null         // JSON null
 	member       // a JSON object or list

@@ -187,6 +187,14 @@ func (x *sheetSource) judged(r *Record) *Record {
 			r.spoil(f.Column - 1)
 		}
 	}
+	for i := range min(len(r.kinds), len(members)) {
+		switch r.kinds[i] {
+		case month:
+			r.Cells[i] = asShown(members[i], r.Cells[i], len("2024-12"))
+		case year:
+			r.Cells[i] = asShown(members[i], r.Cells[i], len("2024"))
+		}
+	}
 	x.merged = slices.DeleteFunc(x.merged, func(m rectangle) bool { return m.bottom < r.Line })
 	for _, m := range x.merged {
 		if m.top > r.Line {
@@ -200,6 +208,15 @@ func (x *sheetSource) judged(r *Record) *Record {
 		}
 	}
 	return r
+}
+
+// asShown keeps what is shown of a day, except where a whole day is asked for.
+func asShown(member, text string, n int) string {
+	switch member {
+	case "period_start", "period_end", "from", "to":
+		return text
+	}
+	return text[:n]
 }
 
 func mergedCell(m rectangle) impact.Fault {
@@ -399,8 +416,8 @@ func (x *sheetSource) value(c *sheetCell) (string, kind) {
 	}
 	switch s {
 	case styleDay, styleMonth, styleYear:
-		if text, ok := x.day(f, s); ok {
-			return text, day
+		if text, ok := x.day(f); ok {
+			return text, [...]kind{styleDay: day, styleMonth: month, styleYear: year}[s]
 		}
 	case stylePercent:
 		return fifteenDigits(f), percent
@@ -411,8 +428,8 @@ func (x *sheetSource) value(c *sheetCell) (string, kind) {
 // unescapeCR reads the way in which Excel writes a carriage return.
 func unescapeCR(s string) string { return strings.ReplaceAll(s, "_x000D_", "\r") }
 
-// day writes the day that a number stands for, as far as its format shows it.
-func (x *sheetSource) day(f float64, s style) (string, bool) {
+// day writes the day that a number stands for, and its time when it has one.
+func (x *sheetSource) day(f float64) (string, bool) {
 	if f < 1 || f > 2_958_465 { // 9999-12-31
 		return "", false
 	}
@@ -422,14 +439,9 @@ func (x *sheetSource) day(f float64, s style) (string, bool) {
 		n += days1904To
 	}
 	d := impact.Date(n).String()
-	switch {
-	case s == styleYear:
-		return d[:4], true
-	case s == styleMonth:
-		return d[:7], true
-	case f > whole: // a time of day
+	if f > whole {
 		minutes := int(math.Round((f - whole) * 24 * 60))
-		return d + " " + twoDigits(minutes/60) + ":" + twoDigits(minutes%60), true
+		d += " " + twoDigits(minutes/60) + ":" + twoDigits(minutes%60)
 	}
 	return d, true
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/xuri/excelize/v2"
 	"pgregory.net/rapid"
 
 	"github.com/grandlyon/retombees/pkg/format"
@@ -68,6 +70,35 @@ func TestRejectsAreTheSendersRowsWithWhatIsWrong(t *testing.T) {
 	again := string(rejectsOf(t, []byte(got), format.ReadOptions{}, impact.English))
 	if head, _, _ := strings.Cut(again, "\r\n"); head != "Indicateur;Valeur;Mémo;error_line;error_codes;error_messages;error_hints;error_suggestions" {
 		t.Error(head)
+	}
+}
+
+// The rejects of a workbook are French CSV: days, numbers and yes-or-no come back
+// as what they were, though text has no types.
+func TestRejectsOfAWorkbook(t *testing.T) {
+	data := workbook(t, func(f *excelize.File) {
+		check(t, f.SetSheetRow("Sheet1", "A1", &[]any{"Indicateur", "période début", "période fin", "Valeur", "unit", "SIRET", "action"}))
+		check(t, f.SetSheetRow("Sheet1", "A2", &[]any{"x", time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), "31/12/2025", 1.234, "h", 34832377500018, "?"}))
+		check(t, f.SetSheetRow("Sheet1", "A3", &[]any{"y", time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC), "31/12/2025", true, "h", "", "?"}))
+	})
+	got := rejectsOf(t, data, format.ReadOptions{}, impact.English)
+	if !bytes.HasPrefix(got, []byte("\uFEFFIndicateur;période début;")) {
+		t.Errorf("%s", got)
+	}
+	_, rows := read(t, []byte(strings.ReplaceAll(string(got), "?", "M")), format.ReadOptions{})
+	if d := cmp.Diff([]string{"1/2 siret:34832377500018|x||2025|1.234 unit=h action=M", "2/3 |y||2025|true unit=h action=M"}, rows); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestRejectsOfJSON(t *testing.T) {
+	got := rejectsOf(t, []byte(`{"observations":[{"indicator":"x","components":{"numerator":1.5,"denominator":2},"note":"a,b","covers":["1","2"],"valeur":3}]}`), format.ReadOptions{}, impact.French)
+	table, rows := read(t, got, format.ReadOptions{})
+	if d := cmp.Diff([]string{"1/2 |x||| note=a,b map[denominator:2 numerator:1.5]"}, rows); d != "" {
+		t.Error(d)
+	}
+	if table.Layout.Delimiter != "," || len(table.Headers.Ignored) > 0 {
+		t.Errorf("%+v %v", table.Layout, table.Headers.Ignored)
 	}
 }
 

@@ -29,7 +29,8 @@ type Field struct {
 	// Synonyms are what people write instead, in French and English; case,
 	// accents and punctuation do not count.
 	Synonyms []string
-	// Loose are words that mean this field only when no other column does.
+	// Loose are words that mean this field only when no other column does:
+	// "trimestre" beside "année" is a part of the period and not the whole.
 	Loose []string
 	// Rivals are fields that a loose word gives way to as well.
 	Rivals []string
@@ -110,7 +111,11 @@ var Observations = &Schema{Kind: "observation", List: "observations", Fields: []
 	{Name: "territory", Key: true, Synonyms: []string{"territoire", "code territoire", "territory code", "code insee", "insee", "code commune", "code insee commune", "insee code", "codgeo", "ref area", "depcom"}, Loose: []string{"commune", "ville", "city", "lieu", "localité", "arrondissement"}},
 	{Name: "territory_name", Flat: true, Synonyms: []string{"nom territoire", "nom commune", "nom de la commune", "libellé commune", "libellé territoire", "commune", "ville", "city", "town", "lieu", "localité", "libgeo"}},
 	{Name: "postal_code", Flat: true, Synonyms: []string{"code postal", "cp", "postcode", "zip", "zip code"}},
-	{Name: "period", Key: true, Synonyms: []string{"période", "time period", "exercice", "année", "annee civile", "year", "trimestre", "quarter", "semestre", "mois", "month"}},
+	{Name: "period", Key: true, Synonyms: []string{"période", "time period"}, Loose: []string{"exercice", "année", "année civile", "trimestre", "semestre", "mois"}},
+	{Name: "year", Flat: true, Key: true, Synonyms: []string{"année", "année civile", "exercice"}},
+	{Name: "semester", Flat: true, Synonyms: []string{"semestre"}},
+	{Name: "quarter", Flat: true, Synonyms: []string{"trimestre"}},
+	{Name: "month", Flat: true, Synonyms: []string{"mois"}},
 	{Name: "period_start", Flat: true, Key: true, Synonyms: []string{"période début", "début période", "début", "date début", "date de début", "du", "start", "start date", "period from"}},
 	{Name: "period_end", Flat: true, Key: true, Synonyms: []string{"période fin", "fin période", "fin", "date fin", "date de fin", "au", "end", "end date", "period to"}},
 	{Name: "value", Key: true, kind: figure, Synonyms: []string{"valeur", "obs value", "quantité", "quantity", "montant", "amount", "résultat", "nombre"}},

@@ -113,7 +113,7 @@ func pointerOf(member string) string {
 		return "/organisation"
 	case "territory_name", "postal_code":
 		return "/territory"
-	case "period_start", "period_end":
+	case "period_start", "period_end", "year", "semester", "quarter", "month":
 		return "/period"
 	}
 	if head, name, ok := strings.Cut(member, "."); ok {
