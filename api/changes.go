@@ -62,7 +62,7 @@ type FeedChange struct {
 // FeedChangeLinks leads on from a change.
 type FeedChangeLinks struct {
 	Self string `json:"self"`
-	// What a mandate opens, or no longer does: changes written before it was granted are not in the feed of the network, copy them from here.
+	// What a mandate or a membership opens to the network, or no longer does: what was written before is not in its feed, copy it from here.
 	Snapshot *string `json:"snapshot" extensions:"x-nullable"`
 }
 
@@ -220,8 +220,13 @@ func snapshotOf(p impact.Principal, t impact.ChangeType, of impact.OrganisationI
 			return "/v1/organisations/" + string(p.Organisation) + "/consents"
 		}
 	case impact.MembershipChange:
-		if p.Network != "" {
+		switch {
+		case p.Network != "":
 			return "/v1/networks/" + string(p.Network) + "/members"
+		case p.Organisation != "":
+			return "/v1/organisations/" + string(p.Organisation) + "/memberships"
+		case of != "":
+			return "/v1/organisations/" + string(of) + "/memberships"
 		}
 	}
 	return ""
@@ -297,6 +302,14 @@ func (s *server) feedChanges(c *call, list []impact.Change, about [8]byte) ([]Fe
 			out[i].Resource = s.organisation(c, &r, nil)
 		case impact.Submission:
 			out[i].Resource = s.submission(c, &r, names[r.Organisation])
+		case impact.Mandate:
+			out[i].Resource = s.mandate(c, &r)
+		case impact.Membership:
+			out[i].Resource = membership(&r)
+		case impact.Consent:
+			out[i].Resource = consent(c, &r)
+		case impact.Import:
+			out[i].Resource = s.imported(c, &r)
 		}
 	}
 	if len(of) > 0 {
@@ -307,15 +320,23 @@ func (s *server) feedChanges(c *call, list []impact.Change, about [8]byte) ([]Fe
 
 func (s *server) changeLinks(x *impact.Change) FeedChangeLinks {
 	path := "/v1/" + string(x.Type) + "s/" + url.PathEscape(x.ID)
-	var links FeedChangeLinks
+	of := url.PathEscape(string(x.Organisation))
+	var opened string
 	switch x.Type {
 	case impact.TerritoryChange:
 		path = "/v1/territories/" + url.PathEscape(x.ID)
+	case impact.ConsentChange:
+		path = "/v1/organisations/" + of + "/consents"
+	case impact.MembershipChange:
+		path, opened = "/v1/organisations/"+of+"/memberships", "/v1/organisations/"+of
 	case impact.MandateChange:
-		snapshot := s.PublicURL + "/v1/observations?organisation=" + url.QueryEscape(string(x.Organisation))
-		links.Snapshot = &snapshot
+		opened = "/v1/observations?organisation=" + of
 	}
-	links.Self = s.PublicURL + path
+	links := FeedChangeLinks{Self: s.PublicURL + path}
+	if opened != "" {
+		opened = s.PublicURL + opened
+		links.Snapshot = &opened
+	}
 	return links
 }
 

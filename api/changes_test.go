@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/grandlyon/retombees/api"
+	"github.com/grandlyon/retombees/pkg/impact"
 )
 
 // began is a feed that was just begun: where to go on.
@@ -138,6 +139,123 @@ func TestChangesAreFollowed(t *testing.T) {
 			t.Errorf("%v", told(data))
 		}
 	})
+}
+
+// TestANetworkFollowsWithinItsMandates holds where the feed of a network begins
+// and ends: with its mandate, no later than the next call.
+func TestANetworkFollowsWithinItsMandates(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		x, n := w.organisation, w.network
+		x.post(t, "/v1/observations", hours())
+		cursor := n.began(t, "")
+		x.post(t, "/v1/observations", hours(object{"period": "2025-Q2"}))
+		if data, _ := n.changed(t, cursor, ""); len(data) != 0 {
+			t.Fatalf("without mandate it is told %v", told(data))
+		}
+		granted := x.post(t, "/v1/mandates", object{
+			"to": object{"network": string(w.federation.ID)}, "scopes": []string{"observations.read", "observations.write"}, "periods": object{"from": "2025-Q1", "to": "2025-Q2"},
+		})
+		if granted.status != http.StatusCreated {
+			t.Fatalf("%d %s", granted.status, granted.body)
+		}
+		x.post(t, "/v1/observations", hours(object{"period": "2025-Q3", "value": 7}))
+		data, a := n.changed(t, cursor, "")
+		// What is read anew is what it may see now: the observation of the second
+		// quarter, written before the mandate, and the mandate.
+		if d := cmp.Diff([]string{"observation created", "mandate created granted"}, told(data)); d != "" {
+			t.Fatal(d)
+		}
+		mandate := data[1].(map[string]any)
+		shown := x.get(t, strings.TrimPrefix(mandate["links"].(map[string]any)["self"].(string), publicURL))
+		if d := cmp.Diff(any(shown.json(t)), mandate["resource"]); d != "" {
+			t.Error(d)
+		}
+		// The way to what it opened.
+		opened := n.get(t, strings.TrimPrefix(mandate["links"].(map[string]any)["snapshot"].(string), publicURL))
+		if len(opened.at(t, "/data").([]any)) != 1 {
+			t.Errorf("%s", opened.body)
+		}
+		// The organisation sees what the network writes for it, and the reverse.
+		theirs := x.began(t, "?types=observation")
+		cursor = a.at(t, "/next_cursor").(string)
+		if a := n.post(t, "/v1/observations", hours(object{"organisation": string(w.atelier.ID), "period": "2025-Q1", "value": 12})); a.status != http.StatusCreated {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		for _, c := range []struct {
+			who    *caller
+			cursor string
+			query  string
+		}{{x, theirs, "&types=observation"}, {n, cursor, ""}} {
+			data, _ := c.who.changed(t, c.cursor, c.query)
+			if d := cmp.Diff([]string{"observation created"}, told(data)); d != "" {
+				t.Error(d)
+			}
+		}
+		// Revoked, it is told so and nothing else, the value it has just written included.
+		if a := x.post(t, path(t, granted.header.Get("Location"))+"/revoke", nil); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		data, _ = n.changed(t, cursor, "")
+		if d := cmp.Diff([]string{"mandate updated revoked"}, told(data)); d != "" {
+			t.Error(d)
+		}
+	})
+}
+
+// TestEveryTypeShowsItsResource holds that each type of change has a source and
+// a form.
+func TestEveryTypeShowsItsResource(t *testing.T) {
+	w := embedded(t)
+	x, n := w.organisation, w.network
+	cursor, theirs, public := x.began(t, ""), n.began(t, ""), w.anonymous.began(t, "")
+	for _, a := range []answer{
+		x.post(t, "/v1/observations", hours()),
+		x.do(t, http.MethodPut, "/v1/organisations/"+string(w.atelier.ID)+"/consents/listed", nil),
+		x.do(t, http.MethodPatch, "/v1/organisations/"+string(w.atelier.ID), object{"name": "Atelier"}, header{"If-Match", `"v1"`}),
+		n.do(t, http.MethodPut, "/v1/networks/"+string(w.federation.ID)+"/members/siren:732829320", object{"from": "2024-01-01"}),
+		x.post(t, "/v1/mandates", object{"to": object{"network": string(w.federation.ID)}, "scopes": []string{"observations.read"}}),
+		x.post(t, "/v1/imports", "indicator;territory;period;value;unit\ninsertion_hours;commune-69266;2025-Q2;5;h\n", header{"Content-Type", "text/csv"}, fresh()),
+	} {
+		if a.status >= 300 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+	}
+	reference := w.config.Catalogue.Reference()
+	reference.Version += "-next"
+	reference.Indicators, reference.Territories = slices.Clone(reference.Indicators), slices.Clone(reference.Territories)
+	reference.Indicators[0].Label.FR += " (revu)"
+	reference.Territories[0].Name += " (revu)"
+	must(t, w.store.LoadReference(context.Background(), reference))
+
+	seen := map[string]bool{}
+	for _, r := range []struct {
+		who    *caller
+		cursor string
+	}{{x, cursor}, {n, theirs}, {w.anonymous, public}} {
+		data, _ := r.who.changed(t, r.cursor, "")
+		for _, d := range data {
+			m := d.(map[string]any)
+			kind := m["type"].(string)
+			seen[kind] = true
+			if open := impact.ChangeType(kind).Public(); open != (m["resource"] == nil) {
+				t.Errorf("%s: resource %v", kind, m["resource"])
+			}
+			if a := r.who.get(t, strings.TrimPrefix(m["links"].(map[string]any)["self"].(string), publicURL)); a.status != http.StatusOK {
+				t.Errorf("%s: its address answers %d %s", kind, a.status, a.body)
+			}
+		}
+		a := r.who.get(t, "/v1/changes")
+		for kind, address := range a.at(t, "/snapshot").(map[string]any) {
+			if a := r.who.get(t, strings.TrimPrefix(address.(string), publicURL)); a.status != http.StatusOK {
+				t.Errorf("%s: the snapshot answers %d %s", kind, a.status, a.body)
+			}
+		}
+	}
+	for _, kind := range impact.ChangeTypes() {
+		if !seen[string(kind)] {
+			t.Errorf("no change of type %s", kind)
+		}
+	}
 }
 
 func TestChangesWait(t *testing.T) {

@@ -110,7 +110,7 @@ func (t ChangeType) Scopes() []Scope {
 	case ConsentChange:
 		return []Scope{ConsentsManage}
 	case ImportChange:
-		return []Scope{ImportsWrite}
+		return []Scope{ImportsWrite, SubmissionsReview}
 	}
 	return nil
 }
