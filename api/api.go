@@ -45,6 +45,9 @@ type Config struct {
 	// Issuer and Clients serve POST /oauth/token, Keys the keys it signs with.
 	Issuer TokenIssuer
 	Keys   KeyPublisher
+	// Assertions and UsedAssertions serve clients that sign (private_key_jwt).
+	Assertions     AssertionChecker
+	UsedAssertions AssertionStore
 	// Tokens and Revocations serve POST /oauth/introspect and /oauth/revoke.
 	Tokens      TokenInspector
 	Revocations RevocationStore

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,12 +34,35 @@ type ClientInput struct {
 	Buyer        string `json:"buyer,omitempty"`
 	// Those it may ask for; all the ordinary ones of its role when absent.
 	Scopes []string `json:"scopes,omitempty"`
+	// Public keys of a client that signs instead of showing a secret
+	// (private_key_jwt): it is then given none.
+	JWKS *ClientKeys `json:"jwks,omitempty" extensions:"x-nullable"`
 }
 
-// ClientChange is a merge patch of a client.
+// ClientKeys are the public keys of a client (RFC 7517), 5 at most.
+type ClientKeys struct {
+	Keys []ClientKey `json:"keys"`
+}
+
+// ClientKey is one public key: RSA of 2048 bits at least, P-256, or Ed25519.
+type ClientKey struct {
+	KeyType   string   `json:"kty" enums:"RSA,EC,OKP" example:"OKP"`
+	KeyID     string   `json:"kid" example:"2026-11"`
+	Curve     string   `json:"crv,omitempty" enums:"P-256,Ed25519" example:"Ed25519"`
+	X         string   `json:"x,omitempty" example:"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
+	Y         string   `json:"y,omitempty"`
+	N         string   `json:"n,omitempty"`
+	E         string   `json:"e,omitempty"`
+	Use       string   `json:"use,omitempty" enums:"sig"`
+	Uses      []string `json:"key_ops,omitempty"`
+	Algorithm string   `json:"alg,omitempty" enums:"RS256,PS256,ES256,EdDSA"`
+}
+
+// ClientChange is a merge patch of a client; jwks replaces all its keys.
 type ClientChange struct {
-	Name   *string  `json:"name,omitempty"`
-	Scopes []string `json:"scopes,omitempty"`
+	Name   *string     `json:"name,omitempty"`
+	Scopes []string    `json:"scopes,omitempty"`
+	JWKS   *ClientKeys `json:"jwks,omitempty" extensions:"x-nullable"`
 }
 
 // ClientRotation says what becomes of the secret in use.
@@ -59,6 +83,8 @@ type Client struct {
 	Scopes       []string `json:"scopes" example:"observations.read,observations.write"`
 	// Secrets accepted now: 2 while a former one overlaps.
 	Secrets int `json:"secrets" example:"1"`
+	// Public keys it may sign with; null when it has none.
+	JWKS *ClientKeys `json:"jwks" extensions:"x-nullable"`
 	// It gets no token any more.
 	Revoked   bool   `json:"revoked"`
 	Version   int    `json:"version" example:"1"`
@@ -70,7 +96,8 @@ type Client struct {
 // ClientCredentials is a client with its new secret, which is shown this once.
 type ClientCredentials struct {
 	Client
-	Secret string `json:"client_secret" example:"rtb_secret_…"`
+	// null for a client registered with keys.
+	Secret *string `json:"client_secret" extensions:"x-nullable" example:"rtb_secret_…"`
 }
 
 // ClientPage is a page of clients.
@@ -139,14 +166,20 @@ func (s *server) createClient(c *call) error {
 	if err != nil {
 		return err
 	}
-	secret := auth.NewSecret()
 	role := impact.Role(in.Role)
 	k := impact.Client{
 		Name: strings.TrimSpace(in.Name), Role: role, Organisation: impact.OrganisationID(in.Organisation), Network: impact.NetworkID(in.Network),
-		Buyer: in.Buyer, Scopes: scopesOf(in.Scopes), SecretHashes: auth.Rotate(nil, secret),
+		Buyer: in.Buyer, Scopes: scopesOf(in.Scopes),
 	}
 	if in.Scopes == nil {
 		k.Scopes = impact.AllowedScopes(role)
+	}
+	var secret *string
+	if in.JWKS == nil {
+		made := auth.NewSecret()
+		secret, k.SecretHashes = &made, auth.Rotate(nil, made)
+	} else if k.JWKS, err = in.JWKS.text(); err != nil {
+		return err
 	}
 	stored, err := s.Clients.CreateClient(c.r.Context(), c.principal, k)
 	if err != nil {
@@ -181,10 +214,10 @@ func (s *server) getClient(c *call) error {
 	return c.answer(http.StatusOK, client(c, &k))
 }
 
-// updateClient changes the name and the scopes of a client.
+// updateClient changes the name, the scopes and the keys of a client.
 //
 //	@Summary		Change a client
-//	@Description	JSON Merge Patch of name and scopes. A scope taken away ends the tokens the client holds, and its API keys lose it.
+//	@Description	JSON Merge Patch of name, scopes and keys. A scope taken away ends the tokens the client holds, and its API keys lose it.
 //	@ID				updateClient
 //	@Tags			access
 //	@Accept			application/merge-patch+json,json
@@ -225,7 +258,12 @@ func (s *server) updateClient(c *call) error {
 				})
 			}
 		}
-		k.Name, k.Scopes = strings.TrimSpace(next.Name), scopesOf(next.Scopes)
+		k.Name, k.Scopes, k.JWKS = strings.TrimSpace(next.Name), scopesOf(next.Scopes), ""
+		if next.JWKS != nil {
+			if k.JWKS, err = next.JWKS.text(); err != nil {
+				return err
+			}
+		}
 		ended = slices.ContainsFunc(before.Scopes, func(x string) bool { return !slices.Contains(next.Scopes, x) })
 		return impact.Refuse(faults...)
 	})
@@ -309,7 +347,7 @@ func (s *server) rotateClientSecret(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.done(http.StatusOK, stored.Version, 0, ClientCredentials{client(c, &stored), secret})
+	return c.done(http.StatusOK, stored.Version, 0, ClientCredentials{client(c, &stored), &secret})
 }
 
 // notRepeatable refuses an Idempotency-Key where the answer holds a secret: the
@@ -335,13 +373,31 @@ func scopesOf(names []string) []impact.Scope {
 }
 
 func clientInput(k *impact.Client) ClientInput {
-	return ClientInput{Name: k.Name, Role: string(k.Role), Organisation: string(k.Organisation), Network: string(k.Network), Buyer: k.Buyer, Scopes: scopeNames(k.Scopes)}
+	return ClientInput{Name: k.Name, Role: string(k.Role), Organisation: string(k.Organisation), Network: string(k.Network), Buyer: k.Buyer, Scopes: scopeNames(k.Scopes), JWKS: clientKeys(k.JWKS)}
+}
+
+// text checks the keys and writes them as they are kept.
+func (k *ClientKeys) text() (string, error) {
+	b, err := json.Marshal(k)
+	if err != nil {
+		return "", err
+	}
+	return string(b), impact.Refuse(auth.CheckClientKeys(string(b))...)
+}
+
+// clientKeys reads kept keys, nil when there are none.
+func clientKeys(jwks string) *ClientKeys {
+	var k ClientKeys
+	if jwks == "" || json.Unmarshal([]byte(jwks), &k) != nil {
+		return nil
+	}
+	return &k
 }
 
 func client(c *call, k *impact.Client) Client {
 	return Client{
 		ID: k.ID, Name: k.Name, Role: string(k.Role), Organisation: optional(k.Organisation), Network: optional(k.Network), Buyer: optional(k.Buyer),
-		Scopes: scopeNames(k.Scopes), Secrets: len(k.SecretHashes), Revoked: k.Revoked, Version: k.Version,
+		Scopes: scopeNames(k.Scopes), Secrets: len(k.SecretHashes), JWKS: clientKeys(k.JWKS), Revoked: k.Revoked, Version: k.Version,
 		CreatedAt: instant(k.CreatedAt), UpdatedAt: instant(k.UpdatedAt), Links: Links{Self: c.address("/v1/clients/"+k.ID, "")},
 	}
 }

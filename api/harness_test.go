@@ -123,7 +123,7 @@ func newWorld(t testing.TB, databaseURL string) *world {
 
 	w.config = api.Config{
 		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: log, CursorKey: []byte("the same on every replica"),
-		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Tokens: w.issuer, Revocations: w.store, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
+		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Tokens: w.issuer, Revocations: w.store, Assertions: w.issuer, UsedAssertions: w.store, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
 		APIKeys: w.store, KeyRing: auth.NewKeyRing(w.store, now), Rates: patient,
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	}

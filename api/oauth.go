@@ -41,10 +41,13 @@ type AuthorizationServer struct {
 	ResponseTypes        []string `json:"response_types_supported"`
 	GrantTypes           []string `json:"grant_types_supported"`
 	TokenAuthMethods     []string `json:"token_endpoint_auth_methods_supported"`
+	TokenAuthAlgorithms  []string `json:"token_endpoint_auth_signing_alg_values_supported"`
 	RevocationEndpoint   string   `json:"revocation_endpoint" example:"https://impact.example.org/oauth/revoke"`
 	RevocationMethods    []string `json:"revocation_endpoint_auth_methods_supported"`
+	RevocationAlgorithms []string `json:"revocation_endpoint_auth_signing_alg_values_supported"`
 	IntrospectEndpoint   string   `json:"introspection_endpoint" example:"https://impact.example.org/oauth/introspect"`
 	IntrospectMethods    []string `json:"introspection_endpoint_auth_methods_supported"`
+	IntrospectAlgorithms []string `json:"introspection_endpoint_auth_signing_alg_values_supported"`
 	ServiceDocumentation string   `json:"service_documentation"`
 	UILocales            []string `json:"ui_locales_supported"`
 }
@@ -68,7 +71,7 @@ const cacheKeys = "public, max-age=300"
 const protectedResource = "/.well-known/oauth-protected-resource/v1"
 
 // clientMethods are the ways a client may prove who it is (RFC 8414).
-var clientMethods = []string{"client_secret_basic", "client_secret_post"}
+var clientMethods = []string{"client_secret_basic", "client_secret_post", "private_key_jwt"}
 
 // jwks publishes the keys.
 //
@@ -113,7 +116,7 @@ func (s *server) authorizationServer(c *call) error {
 	return c.answer(http.StatusOK, AuthorizationServer{
 		Issuer: s.PublicURL, TokenEndpoint: s.PublicURL + "/oauth/token", JWKSURI: s.PublicURL + "/oauth/jwks.json",
 		ScopesSupported: scopeNames(impact.Scopes()), ResponseTypes: []string{}, GrantTypes: []string{"client_credentials"},
-		TokenAuthMethods: clientMethods, RevocationEndpoint: s.PublicURL + "/oauth/revoke", RevocationMethods: clientMethods,
+		TokenAuthMethods: clientMethods, TokenAuthAlgorithms: auth.Algorithms(), RevocationAlgorithms: auth.Algorithms(), IntrospectAlgorithms: auth.Algorithms(), RevocationEndpoint: s.PublicURL + "/oauth/revoke", RevocationMethods: clientMethods,
 		IntrospectEndpoint: s.PublicURL + "/oauth/introspect", IntrospectMethods: clientMethods,
 		ServiceDocumentation: s.PublicURL + "/docs", UILocales: []string{"fr", "en"},
 	})

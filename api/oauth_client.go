@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -60,9 +61,23 @@ func (c *call) form() (url.Values, error) {
 	return form, nil
 }
 
+// AssertionChecker verifies what a client signed to prove who it is.
+type AssertionChecker interface {
+	CheckAssertion(assertion string, client impact.Client) (jti string, expires time.Time, err error)
+}
+
+// AssertionStore remembers which assertions were used: the error is of kind
+// Conflict the second time.
+type AssertionStore interface {
+	UseAssertion(ctx context.Context, client, id string, expires time.Time) error
+}
+
 // authenticated gives the client that sends the form, once it has proved who it
-// is.
+// is: by its secret, or by what it signed.
 func (s *server) authenticated(c *call, form url.Values) (impact.Client, error) {
+	if form.Has("client_assertion") || form.Has("client_assertion_type") {
+		return s.asserted(c, form)
+	}
 	id, secret, basic, ok := credentials(c.r, form)
 	if !ok {
 		return impact.Client{}, oauthError(http.StatusBadRequest, "invalid_request", "Send the client id and secret once: in the Authorization header (Basic) or in the form.")
@@ -91,6 +106,49 @@ func (s *server) authenticated(c *call, form url.Values) (impact.Client, error) 
 	}
 	s.damper.accepted(s.Now(), id, c.remote)
 	c.principal = impact.Principal{Client: client.ID, Role: client.Role} // for the logs; the answer gives no other right
+	return client, nil
+}
+
+// asserted is authenticated for private_key_jwt (RFC 7523).
+func (s *server) asserted(c *call, form url.Values) (impact.Client, error) {
+	assertion := form.Get("client_assertion")
+	if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || assertion == "" {
+		return impact.Client{}, oauthError(http.StatusBadRequest, "invalid_request", "client_assertion goes with client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer.")
+	}
+	if c.r.Header.Get("Authorization") != "" || form.Has("client_secret") {
+		return impact.Client{}, oauthError(http.StatusBadRequest, "invalid_request", "Send a secret or an assertion, not both.")
+	}
+	refused := oauthError(http.StatusUnauthorized, "invalid_client", "The assertion does not hold: RFC 7523, signed with a registered key, iss and sub the client id, aud the issuer, exp within 10 minutes, a new jti.")
+	id, err := auth.AssertedClient(assertion)
+	if err != nil || id == "" || form.Has("client_id") && form.Get("client_id") != id {
+		return impact.Client{}, refused
+	}
+	if wait := s.damper.held(s.Now(), id, c.remote); wait > 0 {
+		return impact.Client{}, c.tooManyRefusals(wait)
+	}
+	client, err := s.Clients.Client(c.r.Context(), id)
+	if err != nil && impact.KindOf(err) != impact.NotFound {
+		return impact.Client{}, err
+	}
+	var jti string
+	var expires time.Time
+	if err == nil && !client.Revoked {
+		jti, expires, err = s.Assertions.CheckAssertion(assertion, client)
+	}
+	if err == nil && !client.Revoked {
+		err = s.UsedAssertions.UseAssertion(c.r.Context(), id, jti, expires)
+		if err != nil && impact.KindOf(err) != impact.Conflict {
+			return impact.Client{}, err
+		}
+	}
+	if err != nil || client.Revoked {
+		if wait := s.damper.refused(s.Now(), id, c.remote); wait > 0 {
+			return impact.Client{}, c.tooManyRefusals(wait)
+		}
+		return impact.Client{}, refused
+	}
+	s.damper.accepted(s.Now(), id, c.remote)
+	c.principal = impact.Principal{Client: client.ID, Role: client.Role}
 	return client, nil
 }
 

@@ -56,6 +56,8 @@ type Introspection struct {
 //	@Param			token_type_hint	formData	string	false	"access_token; not needed"
 //	@Param			client_id		formData	string	false	"without HTTP Basic only"
 //	@Param			client_secret	formData	string	false	"without HTTP Basic only"
+//	@Param			client_assertion_type	formData	string	false	"with client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
+//	@Param			client_assertion	formData	string	false	"in place of a secret: a JWT signed with a registered key (RFC 7523)"
 //	@Success		200		"The token does not hold any more"
 //	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic
@@ -98,6 +100,8 @@ func (s *server) revoke(c *call) error {
 //	@Param			token_type_hint	formData	string	false	"access_token; not needed"
 //	@Param			client_id		formData	string	false	"without HTTP Basic only"
 //	@Param			client_secret	formData	string	false	"without HTTP Basic only"
+//	@Param			client_assertion_type	formData	string	false	"with client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
+//	@Param			client_assertion	formData	string	false	"in place of a secret: a JWT signed with a registered key (RFC 7523)"
 //	@Success		200		{object}	Introspection
 //	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic

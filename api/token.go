@@ -36,7 +36,7 @@ type TokenResponse struct {
 // token exchanges a client's secret for an access token.
 //
 //	@Summary		Get an access token
-//	@Description	OAuth 2.0 client credentials. The client id and its secret travel in the header (HTTP Basic) or in the form, never in the address. `scope` asks for fewer scopes than the client holds. Errors have the form of RFC 6749.
+//	@Description	OAuth 2.0 client credentials. The client id and its secret travel in the header (HTTP Basic) or in the form, never in the address; a client with registered keys signs an assertion instead (`private_key_jwt`): `iss` and `sub` its id, `aud` the issuer, `exp` within 10 minutes, a `jti` used once. `scope` asks for fewer scopes than the client holds. Errors have the form of RFC 6749.
 //	@ID				createToken
 //	@Tags			access
 //	@Accept			x-www-form-urlencoded
@@ -45,6 +45,8 @@ type TokenResponse struct {
 //	@Param			scope			formData	string	false	"scopes asked for, separated by spaces; all those of the client when absent"
 //	@Param			client_id		formData	string	false	"without HTTP Basic only"
 //	@Param			client_secret	formData	string	false	"without HTTP Basic only"
+//	@Param			client_assertion_type	formData	string	false	"with client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
+//	@Param			client_assertion	formData	string	false	"in place of a secret: a JWT signed with a registered key (RFC 7523)"
 //	@Success		200		{object}	TokenResponse
 //	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic

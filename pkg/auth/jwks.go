@@ -160,10 +160,7 @@ func (r *remoteKeys) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	}
 	var keys []jose.JSONWebKey
 	for _, text := range set.Keys[:min(len(set.Keys), maxKeys)] {
-		var k jose.JSONWebKey
-		// What cannot be read is of a kind not used here. A secret or a private
-		// part that is published verifies nothing.
-		if k.UnmarshalJSON(text) == nil && k.IsPublic() && (k.Use == "" || k.Use == "sig") {
+		if k, ok := publicKey(text); ok {
 			keys = append(keys, k)
 		}
 	}

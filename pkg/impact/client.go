@@ -18,6 +18,7 @@ type Client struct {
 	Buyer        string
 	Scopes       []Scope
 	SecretHashes []string // current, and the former one while it overlaps
+	JWKS         string   // public keys it signs assertions with (RFC 7517), or empty
 	Revoked      bool
 	Version      int
 	CreatedAt    time.Time // by the store

@@ -21,6 +21,7 @@ type clientRow struct {
 	Network              impact.NetworkID
 	Buyer                string
 	Scopes, SecretHashes string
+	JWKS                 string `gorm:"column:jwks"`
 	Revoked              int16
 	Version              int
 	CreatedAt            int64 `gorm:"autoCreateTime:false"`
@@ -172,8 +173,8 @@ func (s *Store) FindClients(ctx context.Context, p impact.Principal, f impact.Cl
 	return list, next, nil
 }
 
-// UpdateClient lets change alter the name and the scopes of a client and writes
-// the next version, or nothing when nothing changed. Stale when version is no
+// UpdateClient lets change alter name, scopes and keys of a client and writes the
+// next version, or nothing when nothing changed. Stale when version is no
 // longer current. A scope taken away ends the tokens that may carry it.
 func (s *Store) UpdateClient(ctx context.Context, p impact.Principal, id string, version int, change func(*impact.Client) error) (impact.Client, error) {
 	return s.changeClient(ctx, p, id, impact.ClientChanged, func(ctx context.Context, t *txn, c *impact.Client) (map[string]string, error) {
@@ -183,7 +184,7 @@ func (s *Store) UpdateClient(ctx context.Context, p impact.Principal, id string,
 		if c.Version != version {
 			return nil, stale(c.Version)
 		}
-		before := slices.Clone(c.Scopes)
+		before, keys := slices.Clone(c.Scopes), c.JWKS
 		if err := change(c); err != nil {
 			return nil, err
 		}
@@ -195,7 +196,11 @@ func (s *Store) UpdateClient(ctx context.Context, p impact.Principal, id string,
 				return nil, err
 			}
 		}
-		return map[string]string{"scope": scopeList(c.Scopes)}, nil
+		detail := map[string]string{"scope": scopeList(c.Scopes)}
+		if c.JWKS != keys {
+			detail["keys"] = "changed"
+		}
+		return detail, nil
 	})
 }
 
@@ -279,7 +284,7 @@ func rowOfClient(c impact.Client) (clientRow, error) {
 		return clientRow{}, err
 	}
 	hashes, err := json.Marshal(c.SecretHashes)
-	row := clientRow{ID: c.ID, Name: c.Name, Role: c.Role, Organisation: c.Organisation, Network: c.Network, Buyer: c.Buyer, Scopes: string(scopes), SecretHashes: string(hashes), Version: c.Version, CreatedAt: c.CreatedAt.UnixMilli(), UpdatedAt: c.UpdatedAt.UnixMilli()}
+	row := clientRow{ID: c.ID, Name: c.Name, Role: c.Role, Organisation: c.Organisation, Network: c.Network, Buyer: c.Buyer, Scopes: string(scopes), SecretHashes: string(hashes), JWKS: c.JWKS, Version: c.Version, CreatedAt: c.CreatedAt.UnixMilli(), UpdatedAt: c.UpdatedAt.UnixMilli()}
 	if c.Revoked {
 		row.Revoked = 1
 	}
@@ -287,7 +292,7 @@ func rowOfClient(c impact.Client) (clientRow, error) {
 }
 
 func (r clientRow) client() (impact.Client, error) {
-	c := impact.Client{ID: r.ID, Name: r.Name, Role: r.Role, Organisation: r.Organisation, Network: r.Network, Buyer: r.Buyer, Revoked: r.Revoked != 0, Version: r.Version, CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC()}
+	c := impact.Client{ID: r.ID, Name: r.Name, Role: r.Role, Organisation: r.Organisation, Network: r.Network, Buyer: r.Buyer, JWKS: r.JWKS, Revoked: r.Revoked != 0, Version: r.Version, CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC()}
 	if err := json.Unmarshal([]byte(r.Scopes), &c.Scopes); err != nil {
 		return c, err
 	}

@@ -205,3 +205,30 @@ func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
 		}
 	})
 }
+
+func TestAnAssertionIsUsedOnce(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx, now := context.Background(), time.Now()
+		for _, c := range []struct {
+			client, id string
+			expires    time.Time
+			want       string
+		}{
+			{"a", "1", now.Add(time.Minute), ""}, {"a", "1", now.Add(time.Minute), "already_exists"}, {"b", "1", now.Add(time.Minute), ""},
+			{"a", "2", now.Add(-time.Hour), ""},
+		} {
+			if err := s.UseAssertion(ctx, c.client, c.id, c.expires); code(err) != c.want {
+				t.Errorf("%v: %v", c, err)
+			}
+		}
+		if err := s.ForgetRevocations(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.UseAssertion(ctx, "a", "1", now.Add(time.Minute)); code(err) != "already_exists" {
+			t.Errorf("forgotten while it holds: %v", err)
+		}
+		if err := s.UseAssertion(ctx, "a", "2", now); err != nil {
+			t.Errorf("not forgotten once expired: %v", err)
+		}
+	})
+}

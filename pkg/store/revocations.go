@@ -72,11 +72,36 @@ func (s *Store) Revocations(ctx context.Context, since time.Time) ([]impact.Revo
 	return list, nil
 }
 
-// ForgetRevocations drops what no living token needs; serve calls it now and
-// then.
+// assertionRow is an assertion that opened the door once.
+type assertionRow struct {
+	Client    string `gorm:"primaryKey"`
+	ID        string `gorm:"primaryKey"`
+	ExpiresAt int64
+}
+
+func (assertionRow) TableName() string { return "used_assertions" }
+
+// UseAssertion notes that a client used an assertion, which holds until expires.
+// already_exists (Conflict) when it was used before, on any replica.
+func (s *Store) UseAssertion(ctx context.Context, client, id string, expires time.Time) error {
+	err := s.transact(ctx, func(ctx context.Context, _ *txn) error {
+		return s.orm(ctx).Create(&assertionRow{client, id, expires.UnixMilli()}).Error
+	})
+	if err != nil {
+		return fmt.Errorf("using an assertion: %w", err)
+	}
+	return nil
+}
+
+// ForgetRevocations drops what no living token and no living assertion needs;
+// serve calls it now and then.
 func (s *Store) ForgetRevocations(ctx context.Context) error {
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
-		return s.orm(ctx).Where("expires_at < ?", instant(t.id).Add(-lateCommit).UnixMilli()).Delete(&revocationRow{}).Error
+		past := instant(t.id).Add(-lateCommit).UnixMilli()
+		if err := s.orm(ctx).Where("expires_at < ?", past).Delete(&assertionRow{}).Error; err != nil {
+			return err
+		}
+		return s.orm(ctx).Where("expires_at < ?", past).Delete(&revocationRow{}).Error
 	})
 	if err != nil {
 		return fmt.Errorf("forgetting revoked tokens: %w", err)

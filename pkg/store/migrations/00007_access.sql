@@ -35,3 +35,14 @@ CREATE TABLE revoked_tokens (
     PRIMARY KEY (client, token)
 );
 CREATE INDEX revoked_tokens_tx ON revoked_tokens (tx);
+
+-- Public keys of clients that sign instead of showing a secret, and which of
+-- their assertions were used.
+ALTER TABLE clients ADD COLUMN jwks TEXT NOT NULL DEFAULT '';
+CREATE TABLE used_assertions (
+    client     TEXT   NOT NULL,
+    id         TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (client, id)
+);
+CREATE INDEX used_assertions_expires ON used_assertions (expires_at);
