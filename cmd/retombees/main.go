@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +28,7 @@ type cli struct {
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database to this version's schema and load the reference data, then stop."`
 	Client      clientCmd      `cmd:"" help:"Register the applications that may call the API, and renew or withdraw their secrets."`
 	Keys        keysCmd        `cmd:"" help:"Replace the keys that sign access tokens, while the service runs."`
+	Push        pushCmd        `cmd:"" help:"Send a file of observations to a service, from a script: parts, retries, a report, exit codes."`
 	Territories territoriesCmd `cmd:"" help:"Add what the embedded reference data leaves out: contours."`
 	Demo        demoCmd        `cmd:"" help:"Load the invented demonstration data set into an empty database, once."`
 	Health      healthCmd      `cmd:"" help:"Tell whether a running server can serve: exit code 0, or 1 with the reason. The probe of containers."`
@@ -57,7 +59,11 @@ func main() {
 	}
 	if err := w.run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "retombees:", explain(err))
-		os.Exit(1)
+		code := 1
+		if e, ok := errors.AsType[*exitError](err); ok {
+			code = e.code
+		}
+		os.Exit(code)
 	}
 }
 
