@@ -72,7 +72,8 @@ type pushCmd struct {
 	Mapping             string   `placeholder:"ID" help:"Saved mapping of headers to apply."`
 	RetryOf             string   `placeholder:"ID" help:"The import whose rejected rows this file mends."`
 
-	PartRows int    `default:"50000" hidden:"" help:"Rows sent in one import when the file is larger."`
+	PartRows int    `default:"100000" placeholder:"ROWS" help:"Rows sent in one import; a longer file is sent in parts. Default: 100000, the most the service takes."`
+	Attempts int    `default:"8" env:"RETOMBEES_PUSH_ATTEMPTS" help:"How often one request is sent before push gives up; pauses grow to 30 s. Default: 8."`
 	Rejects  string `placeholder:"FILE" help:"Where to write the rejected rows, ready to correct. Default: FILE.rejects.csv, only when there are some."`
 	State    string `placeholder:"DIR" env:"RETOMBEES_STATE" help:"Where to note how far a file has been sent. Default: the user's cache directory."`
 	Restart  bool   `help:"Forget how far an interrupted push of this file was, and send it again from its beginning."`
@@ -94,7 +95,7 @@ func (c pushCmd) Run(w *world) error {
 	progress := newPushProgress(w, source.rows)
 	defer progress.stop()
 	service, err := client.New(w.ctx, client.Config{
-		URL: c.Server, ClientID: id, ClientSecret: secret, APIKey: key, Language: c.Language,
+		URL: c.Server, ClientID: id, ClientSecret: secret, APIKey: key, Language: c.Language, Attempts: c.Attempts,
 		UserAgent: "retombees-push/" + programVersion(),
 		Retrying: func(attempt int, r *http.Request) {
 			progress.say(fmt.Sprintf("%s %s did not succeed, attempt %d", r.Method, r.URL.Path, attempt+1))
@@ -167,18 +168,21 @@ func (c pushCmd) send(ctx context.Context, service *client.Client, source *pushe
 		return nil, err
 	}
 	made, err = service.Wait(ctx, made, func(i *client.Import) {
-		if i.Progress != nil {
-			progress.done(part.first + i.Progress.RowsDone)
-		}
+		progress.done(part.first + i.Progress.RowsDone)
 	})
 	if err != nil {
 		return nil, err
 	}
-	if made.State != "completed" {
-		if made.Problem != nil {
-			return nil, made.Problem
-		}
-		return nil, fmt.Errorf("import %s is %s", made.ID, made.State)
+	switch {
+	case made.State == "completed":
+	case made.Problem != nil:
+		made.Problem.Status = http.StatusUnprocessableEntity
+		return nil, made.Problem
+	case made.State == "awaiting_confirmation" && made.Deletions != nil:
+		return nil, exit(exitRefused, fmt.Errorf("import %s would delete %d of the %d observations of the scope and waits: POST /v1/imports/%s/confirm, or send the file again with a larger --max-delete-ratio",
+			made.ID, made.Deletions.Planned, made.Deletions.InScope, made.ID))
+	default:
+		return nil, exit(exitRefused, fmt.Errorf("import %s is %s", made.ID, made.State))
 	}
 	done := &pushedImport{ID: made.ID, Counts: made.Counts, ByCode: made.ByCode, Ignored: made.File.IgnoredColumns}
 	for i := range done.ByCode {
@@ -206,6 +210,9 @@ func (c pushCmd) send(ctx context.Context, service *client.Client, source *pushe
 func pushError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return exit(exitInterrupted, errors.New("stopped on the way: run the same command again to go on"))
+	}
+	if _, chosen := errors.AsType[*exitError](err); chosen {
+		return err
 	}
 	p, ok := errors.AsType[*client.Problem](err)
 	switch {

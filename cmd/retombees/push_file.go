@@ -86,7 +86,8 @@ func openPushed(c pushCmd) (*pushed, error) {
 	if err != nil {
 		p.rows = 0 // whole, so that the service explains
 	}
-	if p.rows <= format.DefaultLimits.Rows && p.size <= format.DefaultLimits.Unzipped {
+	cut := min(max(c.PartRows, 1), format.DefaultLimits.Rows)
+	if p.rows <= cut && p.size <= format.DefaultLimits.Unzipped {
 		return p, nil
 	}
 	switch {
@@ -94,11 +95,11 @@ func openPushed(c pushCmd) (*pushed, error) {
 		return nil, fmt.Errorf("%s is too large for one import and cannot be read: %w", c.File, err)
 	case c.Mode == "replace" || c.Atomicity == "all" || c.Mapping != "":
 		return nil, fmt.Errorf("%s has %d rows; a replacement, a file taken whole or not at all and a saved mapping need one import, of %d rows at most",
-			c.File, p.rows, format.DefaultLimits.Rows)
+			c.File, p.rows, cut)
 	case p.layout.Format == "json":
 		return nil, fmt.Errorf("%s has %d rows; write it as NDJSON, one observation a line, to send it in parts", c.File, p.rows)
 	}
-	p.cut = min(max(c.PartRows, 1), format.DefaultLimits.Rows)
+	p.cut = cut
 	return p, nil
 }
 

@@ -46,7 +46,7 @@ func (c pushCmd) resume(w *world, source *pushed) (*pushState, error) {
 		return nil, fmt.Errorf("making the state directory: %w", err)
 	}
 	same := c
-	same.Rejects, same.State, same.SecretFile, same.Language, same.Restart, same.JSON, same.File = "", "", "", "", false, false, ""
+	same.Rejects, same.State, same.SecretFile, same.Language, same.Restart, same.JSON, same.File, same.Attempts = "", "", "", "", false, false, "", 0
 	text, err := json.Marshal(struct {
 		Push pushCmd
 		Sum  string

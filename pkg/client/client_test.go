@@ -165,7 +165,7 @@ func TestImportsAreCompressedAndFollowed(t *testing.T) {
 			fmt.Fprint(w, `{"id":"i1","state":"queued"}`)
 		case polls.Add(1) < 3:
 			w.Header().Set("Retry-After", "0")
-			fmt.Fprint(w, `{"id":"i1","state":"running","progress":{"rows_done":5}}`)
+			fmt.Fprint(w, `{"id":"i1","state":"running","progress":{"rows_done":5,"rows_total":null,"rate":null,"ends_at":null}}`)
 		default:
 			fmt.Fprint(w, `{"id":"i1","state":"completed","outcome":"succeeded","counts":{"received":9,"created":9}}`)
 		}

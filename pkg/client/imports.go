@@ -39,7 +39,7 @@ type ImportOptions struct {
 type Import struct {
 	ID      string       `json:"id"`
 	Kind    string       `json:"kind"`
-	State   string       `json:"state"`   // queued running completed failed cancelled
+	State   string       `json:"state"`   // pending running awaiting_confirmation completed failed cancelled
 	Outcome string       `json:"outcome"` // succeeded partially_succeeded failed; empty while running
 	DryRun  bool         `json:"dry_run"`
 	Counts  ImportCounts `json:"counts"`
@@ -49,16 +49,26 @@ type Import struct {
 		HeaderMapping  map[string]string `json:"header_mapping"`
 		IgnoredColumns []string          `json:"ignored_columns"`
 	} `json:"file"`
-	Progress *ImportProgress `json:"progress"`
+	Progress ImportProgress `json:"progress"`
 	ByCode   []CodeCount     `json:"errors_by_code"`
 	Rows     []ImportRow     `json:"rows"`
+	// Deletions are those planned, when there are some.
+	Deletions *struct {
+		Planned int `json:"planned"`
+		InScope int `json:"in_scope"`
+	} `json:"deletions"`
 	// Problem tells why a job failed as a whole.
 	Problem *Problem `json:"problem"`
 }
 
-// Done tells that the job will not change any more.
+// Done tells that the job does nothing more by itself: it ended, or waits for
+// Confirm.
 func (i *Import) Done() bool {
-	return i.State == "completed" || i.State == "failed" || i.State == "cancelled"
+	switch i.State {
+	case "completed", "failed", "cancelled", "awaiting_confirmation":
+		return true
+	}
+	return false
 }
 
 // ImportCounts counts rows by what became of them; Would… those of a dry run.
@@ -91,11 +101,12 @@ func (c *ImportCounts) Add(d ImportCounts) {
 	c.Warnings += d.Warnings
 }
 
-// ImportProgress is how far a running job is.
+// ImportProgress is how far a running job is. What is not known yet is nil.
 type ImportProgress struct {
-	RowsDone      int        `json:"rows_done"`
-	RowsPerSecond float64    `json:"rows_per_second"`
-	EstimatedEnd  *time.Time `json:"estimated_end"`
+	RowsDone  int     `json:"rows_done"`
+	RowsTotal *int    `json:"rows_total"`
+	Rate      *int    `json:"rate"`    // rows a second since the start
+	EndsAt    *string `json:"ends_at"` // RFC 3339
 }
 
 // CodeCount is how often one fault occurs, and where first.
