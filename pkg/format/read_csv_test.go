@@ -216,6 +216,29 @@ func TestWhatTheCheckerSaysIsPlaced(t *testing.T) {
 	}
 }
 
+func TestUnitsAreAskedForInFiles(t *testing.T) {
+	for name, c := range map[string]struct{ file, mediaType, want string }{
+		"a column left empty": {"indicator,value,unit\ninsertion_hours,5,\n", "text/csv", " !missing_field@3→h"},
+		"no column":           {"indicator,value\nnowhere,5\n", "text/csv", " !missing_field@0"},
+		"given":               {"indicator,value,unit\ninsertion_hours,5,h\n", "text/csv", ""},
+		"nothing counted":     {"indicator,value,unit\ninsertion_hours,,\n", "text/csv", ""},
+		"a deletion":          {"indicator,value,action\ninsertion_hours,5,D\n", "text/csv", ""},
+		"true":                {"indicator,value\nx,oui\n", "text/csv", ""},
+		"JSON":                {`[{"indicator":"insertion_hours","value":5}]`, "application/json", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, err := format.Open(strings.NewReader(c.file), format.ReadOptions{Schema: format.Observations, MediaType: c.mediaType})
+			check(t, err)
+			for row, err := range table.Statements(format.StatementOptions{Catalogue: catalogue(), UnitRequired: true}) {
+				check(t, err)
+				if got := codes("!", row.Faults); got != c.want {
+					t.Errorf("got %q, want %q", got, c.want)
+				}
+			}
+		})
+	}
+}
+
 func TestGzipAndLimits(t *testing.T) {
 	zip := func(s string) []byte {
 		var b bytes.Buffer

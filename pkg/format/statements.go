@@ -16,6 +16,9 @@ type StatementOptions struct {
 	Catalogue *impact.Catalogue
 	// Organisation, Period and Territory stand in where a row has none.
 	Organisation, Period, Territory string
+	// UnitRequired refuses a number without a unit, except in JSON, where the
+	// unit is that of the indicator.
+	UnitRequired bool
 }
 
 // Action is what one row asks for, in the letters of SDMX-CSV.
@@ -268,7 +271,31 @@ func (p *statementParser) settle(st *impact.Statement) {
 			Hint:   impact.Text{FR: "Écrivez 1 dans la colonne unit, ou mettez la cellule au format nombre.", EN: "Write 1 in the column unit, or format the cell as a number."},
 		})
 	}
+	p.needUnit(st)
 	p.row.Empty = st.Value == "" && !st.ValueNull && len(st.Components) == 0 && len(p.rec.Faults) == 0
+}
+
+// needUnit refuses a number that does not say in what it is counted, and names
+// the unit of the indicator.
+func (p *statementParser) needUnit(st *impact.Statement) {
+	if !p.options.UnitRequired || st.Unit != "" || st.Value == "" || st.Value == "true" || st.Value == "false" || p.row.Action == Delete || p.table.strictValues() {
+		return
+	}
+	f := impact.Fault{
+		Code: "missing_field", Pointer: "/unit",
+		Detail: impact.Text{FR: "L'unité est obligatoire dans un fichier.", EN: "The unit is required in a file."},
+		Hint:   impact.Text{FR: "Ajoutez une colonne unit.", EN: "Add a column unit."},
+	}
+	if p.catalogue != nil {
+		if ind, bad := p.catalogue.FindIndicator(st.Indicator); bad == nil {
+			if ind.Kind == impact.Boolean || ind.Composed() {
+				return
+			}
+			f.Suggestion = ind.Unit
+			f.Hint = impact.Text{FR: "Écrivez l'unité de la valeur, par exemple " + ind.Unit + ".", EN: "Write the unit of the value, for example " + ind.Unit + "."}
+		}
+	}
+	p.rec.Faults = append(p.rec.Faults, p.table.place(p.rec, f))
 }
 
 func (p *statementParser) action(i int) Action {

@@ -63,7 +63,7 @@ func (w *worker) open(ctx context.Context, schema *format.Schema) (*format.Table
 
 func (w *worker) options() format.StatementOptions {
 	o := w.job.Options
-	return format.StatementOptions{Catalogue: w.catalogue, Organisation: o.DefaultOrganisation, Period: o.DefaultPeriod, Territory: o.DefaultTerritory}
+	return format.StatementOptions{Catalogue: w.catalogue, Organisation: o.DefaultOrganisation, Period: o.DefaultPeriod, Territory: o.DefaultTerritory, UnitRequired: true}
 }
 
 // describe says how the file was understood, once it was read to its end.
