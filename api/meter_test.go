@@ -1,10 +1,14 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -76,6 +80,38 @@ func TestACrowdIsBounded(t *testing.T) {
 		if n := len(m.buckets.young) + len(m.buckets.old); n > 200 {
 			t.Fatalf("%d payers remembered", n)
 		}
+	}
+}
+
+// Whoever comes, leaves or gives up, a line holds at most its places, and nothing
+// is remembered of it once it is empty.
+func TestAGateForgetsWhoHasLeft(t *testing.T) {
+	g := newGate(3)
+	var inside [4]atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 400 {
+		wg.Go(func() {
+			n := i % len(inside)
+			who := payer{client: strconv.Itoa(n)}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if i%7 == 0 {
+				cancel() // gone before its turn
+			}
+			if g.enter(ctx, who) != nil {
+				return
+			}
+			defer g.leave(who)
+			if now := inside[n].Add(1); now > 3 {
+				t.Errorf("%d inside", now)
+			}
+			runtime.Gosched()
+			inside[n].Add(-1)
+		})
+	}
+	wg.Wait()
+	if len(g.lines) != 0 {
+		t.Errorf("%d lines are remembered", len(g.lines))
 	}
 }
 
