@@ -30,14 +30,14 @@ func TestALockThatIsKeptIsNotWaitedForWithoutEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	steward := impact.Client{Name: "x", Role: impact.RoleSteward}
-	_, err = s.CreateClient(ctx, impact.Principal{}, steward)
+	_, err = s.CreateClient(ctx, admin, steward)
 	if e, ok := errors.AsType[*impact.Error](err); !ok || e.Kind != impact.Busy || e.Code != "unavailable" {
 		t.Errorf("while the lock is kept: %v", err)
 	}
 	if _, err := keeper.Exec(ctx, `ROLLBACK`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.CreateClient(ctx, impact.Principal{}, steward); err != nil {
+	if _, err := s.CreateClient(ctx, admin, steward); err != nil {
 		t.Errorf("once it is free: %v", err)
 	}
 }
