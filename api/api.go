@@ -69,6 +69,7 @@ type Config struct {
 	Questionnaires QuestionnaireStore
 	Idempotency    IdempotencyStore
 	AccessLog      AccessLogger
+	Logs           LogReader
 	Commits        CommitLog
 	// APIKeys keeps the keys of scripts, KeyRing knows who calls with one.
 	APIKeys APIKeyStore

@@ -137,6 +137,12 @@ var attacks = map[string][]attempt{
 	"PUT /v1/organisations/:id/consents/:kind":    {{path: "/v1/organisations/{atelier}/consents/listed", want: silent}},
 	"DELETE /v1/organisations/:id/consents/:kind": {{path: "/v1/organisations/{atelier}/consents/listed", want: silent}},
 
+	"GET /v1/organisations/:id/access-log": {
+		{path: "/v1/organisations/{atelier}/access-log", want: "401 404 403 403 404 404 404"},
+		{path: "/v1/organisations/ext:canary-crm:canary-org/access-log?right=steward", want: "401 404 403 403 404 404 404"},
+	},
+	"GET /v1/audit-log": {{path: "/v1/audit-log", want: "401 200 200 200 200 200 200"}, {path: "/v1/audit-log?action=consent.given", want: "401 200 200 200 200 200 200"}},
+
 	"GET /v1/observations": {
 		{path: "/v1/observations", want: agreed},
 		{path: "/v1/observations?include_deleted=true&updated_since=2000-01-01T00:00:00Z", want: agreed},

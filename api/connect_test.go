@@ -39,4 +39,5 @@ func (w *world) connect(t testing.TB) {
 	w.guard = webhook.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, nil)
 	w.writer = &webhook.Writer{Base: publicURL, Cursor: api.FeedCursor(c.CursorKey)}
 	c.Webhooks = api.Webhooks{Store: w.store, Vault: vault, CheckURL: w.guard.CheckURL, Test: w.writer.Test}
+	c.Logs = w.store
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -25,32 +24,6 @@ type IdempotencyStore interface {
 // everything acknowledged before.
 type CommitLog interface {
 	Seq(ctx context.Context) (int64, error)
-}
-
-// AccessLogger keeps who read whose data.
-type AccessLogger interface {
-	LogAccess(ctx context.Context, lines ...impact.Access) error
-}
-
-// witness logs that a steward or a buyer reads observations, or the register,
-// of some organisations. It comes before the answer: nothing is read unlogged.
-func (s *server) witness(c *call, resource string, of ...impact.OrganisationID) error {
-	if r := c.principal.Role; r != impact.RoleSteward && r != impact.RoleBuyer {
-		return nil
-	}
-	slices.Sort(of)
-	of = slices.Compact(of)
-	if len(of) == 0 {
-		of = []impact.OrganisationID{""}
-	}
-	lines := make([]impact.Access, len(of))
-	for i, id := range of {
-		lines[i] = impact.Access{Client: c.principal.Client, Action: c.route.Method + " " + c.route.Path, Organisation: id, Resource: resource, At: s.Now()}
-	}
-	if err := s.AccessLog.LogAccess(c.r.Context(), lines...); err != nil {
-		return fmt.Errorf("logging an access: %w", err)
-	}
-	return nil
 }
 
 // reply is an answer to a write, complete before anything is sent so that it

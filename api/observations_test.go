@@ -684,7 +684,8 @@ func TestStewardsReadingsAreLogged(t *testing.T) {
 // accesses counts what is logged of the readings of Atelier's data.
 func (w *world) accesses(t testing.TB) int {
 	t.Helper()
-	lines, err := w.store.Accesses(context.Background(), w.atelier.ID, 1000)
+	p := impact.Principal{Role: impact.RoleOrganisation, Organisation: w.atelier.ID}
+	lines, _, err := w.store.AccessLog(context.Background(), p, w.atelier.ID, impact.RightSteward, impact.Page{Limit: 1000})
 	must(t, err)
 	return len(lines)
 }

@@ -288,6 +288,11 @@ func (s *server) updateOrganisation(c *call) error {
 	if err != nil {
 		return err
 	}
+	if c.principal.Role == impact.RoleAdministrator {
+		if err := s.note(c, string(current.ID), current.ID); err != nil {
+			return err
+		}
+	}
 	var warnings []impact.Fault
 	stored, err := s.Organisations.UpdateOrganisation(c.r.Context(), c.principal, current.ID, version, func(o *impact.Organisation) error {
 		in, err := patch.apply(organisationInput(o))

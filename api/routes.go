@@ -137,6 +137,8 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/organisations/:id/consents", handle: (*server).listConsents, Access: scope(impact.ConsentsManage)},
 		{Method: "PUT", Path: "/v1/organisations/:id/consents/:kind", handle: (*server).giveConsent, Access: scope(impact.ConsentsManage)},
 		{Method: "DELETE", Path: "/v1/organisations/:id/consents/:kind", handle: (*server).withdrawConsent, Access: scope(impact.ConsentsManage)},
+		{Method: "GET", Path: "/v1/organisations/:id/access-log", handle: (*server).listAccesses, Access: scope(impact.OrganisationsRead), Params: "right", Paged: true},
+		{Method: "GET", Path: "/v1/audit-log", handle: (*server).listAudit, Access: anyToken, Params: "action", Paged: true},
 		{Method: "GET", Path: "/v1/observations", handle: (*server).listObservations, Access: scope(impact.ObservationsRead).because(becauseObservations), Params: "organisation indicator territory period submission state updated_since include_deleted", Paged: true},
 		{Method: "POST", Path: "/v1/observations", handle: (*server).putObservations, Access: scope(impact.ObservationsWrite), MaxBody: BatchBody},
 		{Method: "GET", Path: "/v1/observations/:id", handle: (*server).getObservation, Access: scope(impact.ObservationsRead).because(becauseObservations)},

@@ -1,7 +1,5 @@
 package impact
 
-import "time"
-
 // IdempotencyKey names one request that may be sent again: kept 24 h with the
 // answer it got (api.md 9.3).
 type IdempotencyKey struct {
@@ -17,13 +15,4 @@ type StoredResponse struct {
 	Status int
 	Header map[string]string // Location, ETag, Consistency-Token…
 	Body   []byte
-}
-
-// Access is one line of the log of who read or wrote an organisation's data.
-type Access struct {
-	Client       string
-	Action       string         // "GET /v1/observations"
-	Organisation OrganisationID // empty: of several organisations
-	Resource     string         // id of what was read, or the query
-	At           time.Time
 }

@@ -95,6 +95,10 @@ CREATE TABLE mandate_uses (
 );
 CREATE INDEX mandate_uses_mandate ON mandate_uses (mandate, id);
 
+-- By which right it was read, and how many rows of the organisation.
+ALTER TABLE access_log ADD COLUMN basis TEXT NOT NULL DEFAULT 'steward';
+ALTER TABLE access_log ADD COLUMN row_count INTEGER NOT NULL DEFAULT 0;
+
 -- Where an organisation stands on a purpose; given is what is in force.
 CREATE TABLE consents (
     organisation INTEGER  NOT NULL REFERENCES organisations (key),
