@@ -92,6 +92,18 @@ func TestAKeyActsForItsMakerAndNoMore(t *testing.T) {
 	})
 }
 
+// Networks and buyers make keys for themselves, as organisations do.
+func TestKeysActForNetworksAndBuyers(t *testing.T) {
+	w := embedded(t)
+	for member, x := range map[string]*caller{"network": w.network, "buyer": w.buyer} {
+		_, k := x.key(t, object{"scopes": []string{"organisations.read"}})
+		mine, its := x.get(t, "/v1/me"), k.get(t, "/v1/me")
+		if its.at(t, "/"+member) == nil || its.at(t, "/"+member) != mine.at(t, "/"+member) || its.at(t, "/role") != mine.at(t, "/role") {
+			t.Errorf("%s: %s", member, its.body)
+		}
+	}
+}
+
 // A key ends with its client, and never does more than its client may.
 func TestAKeyEndsWithItsClient(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {

@@ -23,6 +23,7 @@ var (
 	FormatCSV       = Format{Name: "csv", Suffix: ".csv", MediaType: "text/csv", Type: "text/csv; charset=utf-8; header=present"}
 	FormatFrenchCSV = Format{Name: "fr.csv", Suffix: ".fr.csv", MediaType: "text/csv; dialect=fr", Type: "text/csv; charset=utf-8; header=present; dialect=fr"}
 	FormatGeoJSON   = Format{Name: "geojson", Suffix: ".geojson", MediaType: "application/geo+json", Type: "application/geo+json"}
+	FormatXLSX      = Format{Name: "xlsx", Suffix: ".xlsx", MediaType: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", Type: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 	FormatNDJSON    = Format{Name: "ndjson", Suffix: ".ndjson", MediaType: "application/x-ndjson", Type: "application/x-ndjson"}
 	FormatAny       = Format{Name: "any", MediaType: "*/*"}
 )

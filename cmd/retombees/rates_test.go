@@ -9,7 +9,7 @@ import (
 )
 
 func TestHealthTellsWhetherTheServerServes(t *testing.T) {
-	p := sqlitePlace(t)
+	p := testPlace{t.TempDir(), []string{"RETOMBEES_TRUSTED_PROXIES="}} // as a compose file may leave it
 	s := p.serve(t)
 	_, addr, _ := strings.Cut(s.base, "//")
 	if out, log, code := p.run(t, "health", "--addr", addr); code != 0 || out != "ok\n" {
@@ -18,6 +18,9 @@ func TestHealthTellsWhetherTheServerServes(t *testing.T) {
 	_, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, log, code := (testPlace{p.dir, []string{"RETOMBEES_ADDR=" + addr}}).run(t, "health"); code != 0 {
+		t.Errorf("by the environment: exit %d %s", code, log)
 	}
 	if _, log, code := p.run(t, "health", "--addr", "0.0.0.0:"+port); code != 0 {
 		t.Errorf("by the address listened on: exit %d %s", code, log)

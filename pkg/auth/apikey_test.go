@@ -162,3 +162,24 @@ func TestAPIKeysAreRecognisedAndChecked(t *testing.T) {
 		t.Error("a key passes for a secret")
 	}
 }
+
+// Whatever is sent, the source is asked only about what could be a key.
+func FuzzFind(f *testing.F) {
+	f.Add(NewAPIKey())
+	f.Add(NewSecret())
+	f.Add("rtb_live_")
+	f.Add("rtb_test_x")
+	f.Fuzz(func(t *testing.T, key string) {
+		d := &drawer{}
+		r := NewKeyRing(d, func() time.Time { return noon })
+		if _, err := r.Find(t.Context(), key); impact.KindOf(err) != impact.Unauthenticated {
+			t.Errorf("%q: %v", key, err)
+		}
+		if asked := d.asked.Load() > 0; asked != wellFormed(keyPrefix, key) {
+			t.Errorf("%q: asked %v", key, asked)
+		}
+		if hint := KeyHint(key); len(hint) > keyHintLength || !strings.HasPrefix(key, hint) {
+			t.Errorf("hint %q of %q", hint, key)
+		}
+	})
+}

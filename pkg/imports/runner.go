@@ -32,6 +32,7 @@ type Store interface {
 	FindOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
 	Observations(ctx context.Context, p impact.Principal, f impact.ObservationFilter, page impact.Page) ([]impact.Observation, []string, error)
 	PutObservations(ctx context.Context, b impact.Batch) (impact.Results, error)
+	SyncMembers(ctx context.Context, p impact.Principal, list impact.MemberSync) (impact.MemberResults, error)
 }
 
 // Config of a Runner.

@@ -43,6 +43,9 @@ func (w *worker) run(ctx context.Context) (err error) {
 		}
 		w.mapping = format.Mapping{Headers: m.Columns, Values: m.Codes}
 	}
+	if w.job.Kind == impact.ImportMembers {
+		return w.members(ctx)
+	}
 	if err := w.survey(ctx); err != nil {
 		return err
 	}
