@@ -317,3 +317,101 @@ func (w *world) narrowed(t *testing.T, x *caller, scopes ...impact.Scope) *calle
 	}
 	return x.with(a.at(t, "/access_token").(string))
 }
+
+// kinds says what a receiver was told, in the order of commits: the middle words
+// of the types, and the organisation.
+func kinds(events []object) []string {
+	var list []string
+	for _, e := range events {
+		kind := strings.TrimSuffix(strings.TrimPrefix(e["type"].(string), "fr.grandlyon.retombees."), ".v1")
+		list = append(list, kind)
+	}
+	slices.Sort(list)
+	return list
+}
+
+// A network hears of an organisation from the mandate on, and no more from its
+// end on, whatever is still written; the organisation hears of both.
+func TestAMandateOpensAndClosesTheEar(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		at, ear := newCRM(t), newCRM(t)
+		own := w.organisation.subscribe(t, object{"url": at.URL, "types": []string{"fr.grandlyon.retombees.mandate.granted.v1", "fr.grandlyon.retombees.mandate.revoked.v1"}}).at(t, "/secret")
+		network := w.network.subscribe(t, object{"url": ear.URL}).at(t, "/secret")
+		state := func(value int) {
+			t.Helper()
+			if a := w.organisation.post(t, "/v1/observations", hours(object{"value": value})); a.status >= 300 {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			w.tell(t)
+		}
+		state(1)
+		mandate := w.grant(t, nil, "observations.read")
+		state(2)
+		if a := w.organisation.post(t, "/v1/mandates/"+mandate+"/revoke", nil); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		state(3)
+		if diff := cmp.Diff([]string{"mandate.granted", "mandate.revoked"}, kinds(at.events(t, own))); diff != "" {
+			t.Error(diff)
+		}
+		events := ear.events(t, network)
+		if diff := cmp.Diff([]string{"mandate.granted", "mandate.revoked", "observation.changed"}, kinds(events)); diff != "" {
+			t.Error(diff)
+		}
+		for _, e := range events {
+			data := e["data"].(object)
+			if id, ok := data["mandate"]; ok && (id != mandate || e["subject"] != "mandates/"+mandate || data["organisation"] != string(w.atelier.ID)) {
+				t.Errorf("%v", e)
+			}
+		}
+	})
+}
+
+func TestTheEndOfAnImportIsTold(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		x, r := w.organisation, newCRM(t)
+		secret := x.subscribe(t, object{"url": r.URL}).at(t, "/secret")
+		done := x.sent(t, "", "indicator,territory,period,value,unit\ninsertion_hours,commune-69266,2025-Q1,12,h\ninsertion_hours,commune-69266,2025-Q2,13,h\n")
+		w.tell(t)
+		events := r.events(t, secret)
+		if diff := cmp.Diff([]string{"import.completed", "observation.changed"}, kinds(events)); diff != "" {
+			t.Fatal(diff)
+		}
+		for _, e := range events {
+			data := e["data"].(object)
+			if e["type"] == string(impact.ImportCompletedEvent) {
+				if data["import"] != done.at(t, "/id") || data["state"] != "completed" || path(t, data["links"].(object)["import"]) != "/v1/imports/"+done.at(t, "/id").(string) {
+					t.Errorf("%v", e)
+				}
+			} else if data["count"] != 2.0 {
+				t.Errorf("%v", e)
+			}
+		}
+	})
+}
+
+func TestARevokedKeyHearsNoMore(t *testing.T) {
+	w := embedded(t)
+	r := newCRM(t)
+	id, script := w.organisation.key(t, object{"scopes": []string{"webhooks.manage", "observations.read"}})
+	hook := script.subscribe(t, object{"url": r.URL})
+	secret, at := hook.at(t, "/secret"), path(t, hook.header.Get("Location"))
+	for i, want := range []int{1, 1} {
+		if a := w.organisation.post(t, "/v1/observations", hours(object{"value": i + 1})); a.status >= 300 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		w.tell(t)
+		if n := len(r.events(t, secret)); n != want {
+			t.Errorf("%d events, want %d", n, want)
+		}
+		if i == 0 {
+			if a := w.organisation.do(t, "DELETE", "/v1/api-keys/"+id, nil); a.status != http.StatusNoContent {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+	}
+	a := w.organisation.get(t, at)
+	if a.at(t, "/state") != "disabled" || a.at(t, "/reason/code") != "client_revoked" || a.at(t, "/reason/text/fr") == "" {
+		t.Errorf("%s", a.body)
+	}
+}

@@ -97,6 +97,13 @@ type Webhook struct {
 	CreatedAt, UpdatedAt      time.Time
 }
 
+// WebhookMove is how far the change feed was read for a webhook that had nothing
+// to be told of.
+type WebhookMove struct {
+	Webhook  WebhookID
+	From, To ChangePosition
+}
+
 // WebhookReason is why the server disabled a webhook.
 type WebhookReason string
 

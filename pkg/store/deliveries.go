@@ -207,6 +207,25 @@ func (s *Store) QueueDeliveries(ctx context.Context, id impact.WebhookID, from, 
 	return moved, nil
 }
 
+// AdvanceWebhooks moves webhooks that had nothing to be told of, those that are
+// still where they were.
+func (s *Store) AdvanceWebhooks(ctx context.Context, moves []impact.WebhookMove) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+		steps := make([]step, len(moves))
+		for i, m := range moves {
+			steps[i] = step{query: `UPDATE webhooks SET position = $1 WHERE id = $2 AND position = $3`, args: []any{positionText(m.To), string(m.Webhook), positionText(m.From)}}
+		}
+		return s.dialect.run(ctx, t, steps...)
+	})
+	if err != nil {
+		return fmt.Errorf("moving webhooks: %w", err)
+	}
+	return nil
+}
+
 // DueDeliveries gives what is to be sent now, at most some for each webhook, the
 // one that has waited longest first. A disabled or paused webhook has only its
 // tests sent.

@@ -27,18 +27,15 @@ const (
 	leaseTime  = 10 * time.Second // a dispatcher that died is replaced after that
 	renewAfter = 3 * time.Second
 	readLimit  = 500 // changes in one reading of the feed
-	// idleSteps: how often a position that moved without any event is written
-	// down, in commits.
-	idleSteps = 1000
 )
 
 // Store is the queue and the feed.
 type Store interface {
 	LeaseWebhooks(ctx context.Context, holder string, lasting time.Duration) (held bool, err error)
 	ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error)
-	LastChange(ctx context.Context, p impact.Principal) (impact.ChangePosition, error)
 	Changes(ctx context.Context, p impact.Principal, f impact.ChangeFilter, after impact.ChangePosition, limit int) (list []impact.Change, next impact.ChangePosition, caughtUp bool, err error)
 	QueueDeliveries(ctx context.Context, id impact.WebhookID, from, to impact.ChangePosition, events []impact.Delivery) (moved bool, err error)
+	AdvanceWebhooks(ctx context.Context, moves []impact.WebhookMove) error
 	DueDeliveries(ctx context.Context, perWebhook int) ([]impact.Delivery, error)
 	RecordAttempt(ctx context.Context, d impact.Delivery) (stopped *impact.Webhook, err error)
 	StopWebhook(ctx context.Context, id impact.WebhookID, reason impact.WebhookReason) (stopped *impact.Webhook, err error)
@@ -72,9 +69,6 @@ type Dispatcher struct {
 
 	leased time.Time // when the lease was last renewed
 	mine   bool
-	// ahead is how far webhooks were read without meeting an event, beyond the
-	// position on record.
-	ahead map[impact.WebhookID]reading
 
 	mu      sync.Mutex
 	sending map[place]bool
@@ -88,13 +82,11 @@ type place struct {
 	id      string
 }
 
-type reading struct{ recorded, at impact.ChangePosition }
-
 // NewDispatcher makes one; Run makes it work.
 func NewDispatcher(c Config) *Dispatcher {
 	return &Dispatcher{
 		Config: c, sender: newSender(c.Guard, c.Resolver, c.Roots, c.UserAgent, c.Now),
-		ahead: map[impact.WebhookID]reading{}, sending: map[place]bool{}, busy: map[string]int{}, ended: make(chan struct{}, 1),
+		sending: map[place]bool{}, busy: map[string]int{}, ended: make(chan struct{}, 1),
 	}
 }
 
@@ -136,14 +128,19 @@ func (d *Dispatcher) Turn(ctx context.Context) error {
 	}
 	byID := make(map[impact.WebhookID]*impact.Webhook, len(webhooks))
 	var failed []error
+	var moves []impact.WebhookMove
 	for i := range webhooks {
 		w := &webhooks[i]
 		byID[w.ID] = w
 		// One webhook that cannot be read for does not silence the others.
-		if err := d.read(ctx, w); err != nil {
+		move, err := d.read(ctx, w)
+		if err != nil {
 			failed = append(failed, fmt.Errorf("webhook %s: %w", w.ID, err))
+		} else if move.From != move.To {
+			moves = append(moves, move)
 		}
 	}
+	failed = append(failed, d.Store.AdvanceWebhooks(ctx, moves))
 	due, err := d.Store.DueDeliveries(ctx, webhookSends)
 	failed = append(failed, err)
 	for i := range due {
@@ -162,69 +159,61 @@ func (d *Dispatcher) lease(ctx context.Context) (held bool, err error) {
 	held, err = d.Store.LeaseWebhooks(ctx, d.Holder, leaseTime)
 	if held && !d.mine {
 		d.Log.Info("this process tells the webhooks", "holder", d.Holder)
-		clear(d.ahead)
 	}
 	d.mine, d.leased = held && err == nil, now
 	return d.mine, err
 }
 
 // read puts what the feed has new for a webhook in its queue, as long as there
-// is room in it.
-func (d *Dispatcher) read(ctx context.Context, w *impact.Webhook) error {
+// is room in it. move is how far it then read without meeting an event, left to
+// be written down.
+func (d *Dispatcher) read(ctx context.Context, w *impact.Webhook) (move impact.WebhookMove, err error) {
 	if w.State != impact.WebhookActive {
-		return nil
+		return move, nil
 	}
 	if w.Client.IsAnonymous() {
-		return d.stop(ctx, w, impact.StoppedClient)
+		return move, d.stop(ctx, w, impact.StoppedClient)
 	}
-	from := w.Position
-	at := from
-	if r := d.ahead[w.ID]; r.recorded == from {
-		at = r.at
-	}
-	g := &gathering{webhook: w, writer: d.Writer}
 	filter := impact.ChangeFilter{Types: slices.DeleteFunc(w.Follows(), func(t impact.ChangeType) bool { return !w.Client.Follows(t) })}
 	if len(filter.Types) == 0 {
-		return nil
+		return move, nil
 	}
-	// Between two writings down, at stands at the end of a commit; next may stand
-	// inside one.
-	next := at
+	move = impact.WebhookMove{Webhook: w.ID, From: w.Position, To: w.Position}
+	g := &gathering{webhook: w, writer: d.Writer}
+	next := w.Position
 	for caughtUp := false; !caughtUp && w.Pending < impact.PendingKept; {
 		var list []impact.Change
-		var err error
-		before := next
-		list, next, caughtUp, err = d.Store.Changes(ctx, w.Client, filter, before, readLimit)
+		list, next, caughtUp, err = d.Store.Changes(ctx, w.Client, filter, next, readLimit)
 		if impact.KindOf(err) == impact.Gone {
-			return d.stop(ctx, w, impact.StoppedLog)
+			return move, d.stop(ctx, w, impact.StoppedLog)
 		}
 		if err != nil {
-			return err
+			return move, err
 		}
 		for i := range list {
 			if err := g.add(&list[i]); err != nil {
-				return err
+				return move, err
 			}
 		}
 		if next.Type != "" {
 			continue // inside a commit
 		}
 		if err := g.flush(); err != nil {
-			return err
+			return move, err
 		}
-		at = next
-		if len(g.events) == 0 && at.Seq-from.Seq < idleSteps {
+		move.To = next
+		if len(g.events) == 0 {
 			continue
 		}
-		moved, err := d.Store.QueueDeliveries(ctx, w.ID, from, at, g.events)
+		moved, err := d.Store.QueueDeliveries(ctx, w.ID, move.From, move.To, g.events)
+		move.From = move.To
 		if err != nil || !moved {
-			return err
+			return move, err
 		}
 		w.Pending += len(g.events)
-		from, g.events = at, nil
+		g.events = nil
 	}
-	d.ahead[w.ID] = reading{recorded: from, at: at}
-	return nil
+	return move, nil
 }
 
 // stop disables a webhook and tells its owner's others.
