@@ -323,8 +323,17 @@ func (s *server) resolve(ctx context.Context, c *call, checker *impact.Checker, 
 	if own != nil {
 		known[""] = found{organisation: own}
 	}
+	each, err := s.members(ctx, c, stated)
+	if err != nil {
+		return nil, err
+	}
 	lookup := func(ref string) (found, error) {
 		if f, ok := known[ref]; ok {
+			return f, nil
+		}
+		if len(each[ref]) == 1 {
+			f := found{organisation: &each[ref][0]}
+			known[ref] = f
 			return f, nil
 		}
 		organisation, warnings, fault, err := s.actingFor(ctx, c, ref)
@@ -360,6 +369,22 @@ func (s *server) resolve(ctx context.Context, c *call, checker *impact.Checker, 
 		}
 	}
 	return rows, nil
+}
+
+// members looks up at once the organisations that a network names in a batch;
+// references that need a word more (put in form, unknown, ambiguous) are left
+// to actingFor.
+func (s *server) members(ctx context.Context, c *call, stated []stated) (map[string][]impact.Organisation, error) {
+	if c.principal.Role != impact.RoleNetwork || len(stated) < 2 {
+		return nil, nil
+	}
+	refs := make([]string, 0, len(stated))
+	for i := range stated {
+		if ref := stated[i].Organisation; ref != "" {
+			refs = append(refs, ref)
+		}
+	}
+	return s.Organisations.FindEachOrganisation(ctx, c.principal, refs)
 }
 
 // mentioned tells that something is already said of a place: what could not be

@@ -19,6 +19,8 @@ type OrganisationStore interface {
 	CreateOrganisation(ctx context.Context, p impact.Principal, o impact.Organisation) (impact.Organisation, impact.Outcome, error)
 	Organisation(ctx context.Context, p impact.Principal, id impact.OrganisationID) (impact.Organisation, error)
 	FindOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
+	// FindEachOrganisation is the same for many references.
+	FindEachOrganisation(ctx context.Context, p impact.Principal, refs []string) (map[string][]impact.Organisation, error)
 	UpdateOrganisation(ctx context.Context, p impact.Principal, id impact.OrganisationID, version int, change func(*impact.Organisation) error) (impact.Organisation, error)
 	Organisations(ctx context.Context, p impact.Principal, f impact.OrganisationFilter, page impact.Page) ([]impact.Organisation, []string, error)
 	ConsentingOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)

@@ -34,14 +34,14 @@ type clientCreateCmd struct {
 	Name         string   `arg:"" help:"What people call it: \"CRM Cocagne\"."`
 	Role         string   `required:"" enum:"organisation,network,buyer,steward,administrator" help:"What it acts as: ${enum}."`
 	Organisation string   `placeholder:"REF" help:"The organisation it acts for: its id, siret:…, siren:…, rna:… or ext:SOURCE:ID. Required for role organisation."`
-	Network      string   `placeholder:"ID" help:"The network whose staff it is. Required for role network."`
+	Network      string   `placeholder:"REF" help:"The network it acts for: its id or its code. Required for role network."`
 	Buyer        string   `placeholder:"ID" help:"The buyer whose staff it is. Required for role buyer."`
 	Scopes       []string `placeholder:"SCOPE" help:"Scopes it may ask for, separated by commas. Default: all those of its role."`
 	JSON         bool     `name:"json" help:"Print JSON, for programs."`
 }
 
 func (c clientCreateCmd) Run(w *world) (err error) {
-	client := impact.Client{Name: strings.TrimSpace(c.Name), Role: impact.Role(c.Role), Network: impact.NetworkID(c.Network), Buyer: c.Buyer}
+	client := impact.Client{Name: strings.TrimSpace(c.Name), Role: impact.Role(c.Role), Buyer: c.Buyer}
 	if client.Name == "" {
 		return errors.New("a client needs a name")
 	}
@@ -68,6 +68,16 @@ func (c clientCreateCmd) Run(w *world) (err error) {
 			return err
 		}
 		client.Organisation = o.ID
+	}
+	if c.Network != "" {
+		n, err := s.Network(w.ctx, c.Network)
+		if impact.KindOf(err) == impact.NotFound {
+			return fmt.Errorf("no network is known as %s; `retombees network create` registers one", c.Network)
+		}
+		if err != nil {
+			return err
+		}
+		client.Network = n.ID
 	}
 	secret := auth.NewSecret()
 	client.SecretHashes = auth.Rotate(nil, secret)

@@ -234,6 +234,73 @@ func (s *Store) FindOrganisations(ctx context.Context, p impact.Principal, ref s
 	return found, nil
 }
 
+// FindEachOrganisation is FindOrganisations for many references in a few
+// queries. References that mean nobody are absent.
+func (s *Store) FindEachOrganisation(ctx context.Context, p impact.Principal, refs []string) (map[string][]impact.Organisation, error) {
+	columns := map[string][]string{}
+	wanted := make(map[string]bool, len(refs))
+	for _, ref := range refs {
+		if wanted[ref] {
+			continue
+		}
+		wanted[ref] = true
+		scheme, rest, _ := strings.Cut(ref, ":")
+		switch scheme {
+		case "siret", "siren", "rna":
+			columns[scheme] = append(columns[scheme], rest)
+		case "ext":
+			_, id, _ := strings.Cut(rest, ":")
+			columns[scheme] = append(columns[scheme], id)
+		default:
+			columns["id"] = append(columns["id"], ref)
+		}
+	}
+	found := make(map[string][]impact.Organisation, len(wanted))
+	for column, values := range columns {
+		for some := range slices.Chunk(values, 1000) {
+			db := s.orm(ctx).Scopes(s.ownOrganisation(p)).Order("id")
+			if column == "ext" {
+				db = db.Where("key IN (SELECT organisation FROM organisation_external_ids WHERE external_id IN ?)", some)
+			} else {
+				db = db.Where(column+" IN ?", some)
+			}
+			list, err := s.organisations(db)
+			if err != nil {
+				return nil, fmt.Errorf("looking up organisations: %w", err)
+			}
+			for _, o := range list {
+				for _, ref := range namesOf(&o, column) {
+					if wanted[ref] {
+						found[ref] = append(found[ref], o)
+					}
+				}
+			}
+		}
+	}
+	return found, nil
+}
+
+// namesOf gives the references of one scheme that mean an organisation.
+func namesOf(o *impact.Organisation, scheme string) []string {
+	switch scheme {
+	case "id":
+		return []string{string(o.ID)}
+	case "siret":
+		return []string{"siret:" + o.SIRET}
+	case "siren":
+		return []string{"siren:" + o.SIREN}
+	case "rna":
+		return []string{"rna:" + o.RNA}
+	}
+	var names []string
+	for _, x := range o.ExternalIDs {
+		if name := "ext:" + x.Source + ":" + x.ID; !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 // Organisations lists those the caller may see, and in public form those that
 // consented to it, in the order of ids. With UpdatedSince, or by an external id,
 // it lists those the caller may see only, then in the order (UpdatedAt, ID):
