@@ -233,3 +233,34 @@ func FuzzMapHeader(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSheet sends any XML as the sheet, the styles and the texts of a workbook.
+func FuzzSheet(f *testing.F) {
+	f.Add(`<worksheet><sheetData><row r="1"><c t="inlineStr"><is><t>value</t></is></c></row><row r="2"><c r="A2" s="1"><v>45657.5</v></c></row></sheetData><mergeCells><mergeCell ref="A2:B3"/></mergeCells></worksheet>`,
+		`<styleSheet><numFmts><numFmt numFmtId="164" formatCode="[Red]dd\/mm &quot;d&quot;;@"/></numFmts><cellXfs><xf numFmtId="0"/><xf numFmtId="164"/></cellXfs></styleSheet>`,
+		`<sst><si><t>indicator</t><rPh><t>x</t></rPh></si><si><r><t>value</t></r></si></sst>`)
+	f.Add(`<x:sheetData><x:row><x:c t="s"><x:v>0</x:v></x:c><x:c t="b"><x:v>1</x:v></x:c><x:c t="d"><x:v>2024</x:v></x:c></x:row></x:sheetData>`, "", "<si><t>indicator</t></si>")
+	f.Add(`<sheetData><row r="-1"><c r="ZZZZ9"><f/></c></row><row r="99999999999999999999"/></sheetData>`, "<xf/>", "")
+	f.Fuzz(func(t *testing.T, sheet, styles, texts string) {
+		data := parts(t, map[string]string{"xl/worksheets/one.xml": sheet, "xl/styles.xml": styles, "xl/sharedStrings.xml": texts})
+		for _, schema := range []*format.Schema{format.Observations, format.Members} {
+			table, err := format.Open(bytes.NewReader(data), format.ReadOptions{Schema: schema, Limits: format.Limits{Columns: 20, Row: 4 << 10, Cell: 100}})
+			if err != nil {
+				wellRefused(t, err)
+				continue
+			}
+			for row, err := range table.Statements(format.StatementOptions{}) {
+				if err != nil {
+					wellRefused(t, err)
+					break
+				}
+				if len(row.Cells) > 20 {
+					t.Errorf("%d cells", len(row.Cells))
+				}
+				for _, f := range append(append([]impact.Fault(nil), row.Faults...), row.Warnings...) {
+					wellTold(t, f)
+				}
+			}
+		}
+	})
+}

@@ -3,13 +3,17 @@ package format_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/csv"
 	"errors"
+	"io"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/text/encoding/charmap"
+	"pgregory.net/rapid"
 
 	"github.com/grandlyon/retombees/pkg/format"
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -279,4 +283,52 @@ func TestGzipAndLimits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What the standard library writes is cut into the same cells, whatever the
+// pieces in which it arrives.
+func TestRecordsAreThoseOfTheStandardLibrary(t *testing.T) {
+	cell := rapid.OneOf(rapid.StringMatching(`[a"';,\n é]{0,6}`), rapid.StringMatching(`[a-z]{0,3}`), rapid.Custom(func(t *rapid.T) string {
+		return strings.Repeat("\"é\n;", rapid.IntRange(0, 800).Draw(t, "long"))
+	}))
+	rapid.Check(t, func(t *rapid.T) {
+		comma := rapid.SampledFrom([]rune{',', ';', '\t', '|'}).Draw(t, "comma")
+		var b bytes.Buffer
+		w := csv.NewWriter(&b)
+		w.Comma, w.UseCRLF = comma, false
+		rows := [][]string{{"indicator", "note", "value"}}
+		lines := []int{1}
+		line := 2
+		for range rapid.IntRange(0, 60).Draw(t, "rows") {
+			row := []string{cell.Draw(t, "a"), cell.Draw(t, "b"), "1"}
+			rows, lines = append(rows, row), append(lines, line)
+			line += 1 + strings.Count(row[0]+row[1], "\n")
+		}
+		if err := w.WriteAll(rows); err != nil {
+			t.Fatal(err)
+		}
+		var in io.Reader = bytes.NewReader(b.Bytes())
+		if rapid.Bool().Draw(t, "in small pieces") {
+			in = iotest.HalfReader(in)
+		}
+		table, err := format.Open(in, format.ReadOptions{Schema: format.Observations})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for r, err := range table.Records() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n >= len(rows) {
+				t.Fatalf("%d records of %d", n, len(rows)-1)
+			}
+			if d := cmp.Diff(rows[n], r.Cells); d != "" || r.Line != lines[n] {
+				t.Fatalf("record %d, line %d for %d: %s", n, r.Line, lines[n], d)
+			}
+		}
+		if n != len(rows)-1 {
+			t.Errorf("%d records of %d", n, len(rows)-1)
+		}
+	})
 }
