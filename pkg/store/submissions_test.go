@@ -33,7 +33,7 @@ func TestObservationAlone(t *testing.T) {
 		w := writing(t, s, register(t, s, "Une"))
 		opened := w.one(hours("commune-69266", "2025-Q3", "10")).Observation.Submission
 		u, err := s.Submission(ctx, w.p, opened)
-		want := impact.Submission{ID: opened, Organisation: w.org.ID, Period: impact.YearPeriod(2025), State: impact.Draft, Review: impact.Manual, Observations: 1, ActedBy: w.p.Client, Version: 1}
+		want := impact.Submission{ID: opened, Organisation: w.org.ID, Owner: u.Owner, Period: impact.YearPeriod(2025), State: impact.Draft, Review: impact.Manual, Observations: 1, ActedBy: w.p.Client, Version: 1}
 		if d := cmp.Diff(want, u, ignoreTimes); err != nil || d != "" {
 			t.Fatal(err, d)
 		}
