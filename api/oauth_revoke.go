@@ -11,15 +11,18 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// TokenInspector reads access tokens of ours, and ends them on this replica.
+// TokenInspector reads access tokens, and ends them on this replica. Name and
+// Audience are those of the tokens that are ours.
 type TokenInspector interface {
+	Name() string
+	Audience() string
 	Inspect(ctx context.Context, token string) (auth.Token, error)
 	Revoke(list ...impact.Revocation)
 }
 
 // RevocationStore keeps what was ended before its time, for every replica.
 type RevocationStore interface {
-	RevokeToken(ctx context.Context, p impact.Principal, client, token string, expires time.Time) (impact.Revocation, error)
+	RevokeToken(ctx context.Context, p, of impact.Principal, token string, expires time.Time) (impact.Revocation, error)
 }
 
 // Introspection is what a token says (RFC 7662). Of a token that does not hold,
@@ -47,7 +50,7 @@ type Introspection struct {
 // revoke ends an access token.
 //
 //	@Summary		Revoke an access token
-//	@Description	RFC 7009. A client ends its own tokens, an administrator with `clients.manage` those of anybody. The token is refused at once by the server that answers, and within 2 seconds by the others. A text that is no valid token of ours answers 200: nothing is left to end.
+//	@Description	RFC 7009. A client ends its own tokens, an administrator with `clients.manage` those of anybody, of trusted issuers too. The token is refused at once by the server that answers, and within 2 seconds by the others. A text that is no valid token answers 200: nothing is left to end.
 //	@ID				revokeToken
 //	@Tags			access
 //	@Accept			x-www-form-urlencoded
@@ -77,10 +80,13 @@ func (s *server) revoke(c *call) error {
 	if err != nil {
 		return err
 	}
+	if t.ID == "" {
+		return oauthError(http.StatusBadRequest, "unsupported_token_type", "Its issuer gave this token no jti; it cannot be ended here.")
+	}
 	if t.Principal.Client != client.ID && !slices.Contains(client.Scopes, impact.ClientsManage) {
 		return oauthError(http.StatusBadRequest, "unauthorized_client", "The token is another client's.")
 	}
-	ended, err := s.Revocations.RevokeToken(c.r.Context(), c.principal, t.Principal.Client, t.ID, t.ExpiresAt)
+	ended, err := s.Revocations.RevokeToken(c.r.Context(), c.principal, t.Principal, t.ID, t.ExpiresAt)
 	if err != nil {
 		return err
 	}
@@ -115,16 +121,16 @@ func (s *server) introspect(c *call) error {
 		return oauthError(http.StatusForbidden, "insufficient_scope", "This client lacks the scope tokens.introspect; an administrator gives it by name.")
 	}
 	t, err := s.Tokens.Inspect(c.r.Context(), token)
-	if impact.KindOf(err) == impact.Unauthenticated {
-		return c.answer(http.StatusOK, Introspection{})
-	}
-	if err != nil {
+	if err != nil && impact.KindOf(err) != impact.Unauthenticated {
 		return err
+	}
+	if err != nil || t.Issuer != s.Tokens.Name() {
+		return c.answer(http.StatusOK, Introspection{})
 	}
 	p := t.Principal
 	return c.answer(http.StatusOK, Introspection{
 		Active: true, Scope: strings.Join(scopeNames(p.Scopes), " "), ClientID: p.Client, ClientName: p.Name, TokenType: "Bearer",
-		ExpiresAt: t.ExpiresAt.Unix(), IssuedAt: t.IssuedAt.Unix(), Subject: p.Client, Audience: t.Audience, Issuer: t.Issuer, ID: t.ID,
+		ExpiresAt: t.ExpiresAt.Unix(), IssuedAt: t.IssuedAt.Unix(), Subject: p.Client, Audience: s.Tokens.Audience(), Issuer: t.Issuer, ID: t.ID,
 		Role: string(p.Role), Organisation: string(p.Organisation), Network: string(p.Network), Buyer: p.Buyer,
 	})
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -40,6 +42,20 @@ func TestATokenOfTheMetropolesProviderOpensTheAPI(t *testing.T) {
 	caller{s.base, token}.must(t, 200, "GET", "/v1/observations", "")
 	caller{s.base, token}.must(t, 403, "GET", "/v1/clients", "")
 	caller{s.base, provider.Token(t, map[string]any{"realm_access": map[string]any{"roles": []string{"administrator"}}})}.must(t, 401, "GET", "/v1/me", "")
+
+	// An administrator ends a token that its issuer goes on believing.
+	var admin struct {
+		ID     string `json:"client_id"`
+		Secret string `json:"client_secret"`
+	}
+	if err := json.Unmarshal([]byte(p.mustRun(t, "client", "create", "Administration", "--role", "administrator", "--json")), &admin); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.PostForm(s.base+"/oauth/revoke", url.Values{"token": {token}, "client_id": {admin.ID}, "client_secret": {admin.Secret}})
+	if err != nil || res.StatusCode != 200 || res.Body.Close() != nil {
+		t.Fatal(res, err)
+	}
+	caller{s.base, token}.must(t, 401, "GET", "/v1/me", "")
 	resource := caller{base: s.base}.must(t, 200, "GET", "/.well-known/oauth-protected-resource/v1", "")
 	if servers := resource["authorization_servers"].([]any); len(servers) != 2 || servers[1] != provider.URL {
 		t.Errorf("%v", servers)

@@ -50,6 +50,14 @@ func (f keyFlags) path(db databaseFlags) (string, error) {
 	return path, nil
 }
 
+// file is where the commands change keys.
+func (f keyFlags) file(w *world, db databaseFlags) (string, error) {
+	if w.getenv("RETOMBEES_SIGNING_KEY") != "" {
+		return "", errors.New("the keys are in RETOMBEES_SIGNING_KEY: change them there, or move its text to a file")
+	}
+	return f.path(db)
+}
+
 // keysEvery is how often a running server looks at the file again.
 const keysEvery = 2 * time.Second
 
@@ -94,7 +102,7 @@ type keysListCmd struct {
 }
 
 func (c keysListCmd) Run(w *world) error {
-	path, err := c.path(c.databaseFlags)
+	path, err := c.file(w, c.databaseFlags)
 	if err != nil {
 		return err
 	}
@@ -136,7 +144,7 @@ func (c keysAddCmd) Run(w *world) error {
 	if c.In < shortest {
 		return fmt.Errorf("--in %s is too short: replicas need %s to know a new key", c.In, shortest)
 	}
-	path, err := c.path(c.databaseFlags)
+	path, err := c.file(w, c.databaseFlags)
 	if err != nil {
 		return err
 	}
@@ -163,7 +171,7 @@ func (c keysPromoteCmd) Run(w *world) error {
 	if c.In < shortest {
 		return fmt.Errorf("--in %s is too short: replicas need %s to agree", c.In, shortest)
 	}
-	path, err := c.path(c.databaseFlags)
+	path, err := c.file(w, c.databaseFlags)
 	if err != nil {
 		return err
 	}
@@ -183,7 +191,7 @@ type keysRemoveCmd struct {
 }
 
 func (c keysRemoveCmd) Run(w *world) error {
-	path, err := c.path(c.databaseFlags)
+	path, err := c.file(w, c.databaseFlags)
 	if err != nil {
 		return err
 	}

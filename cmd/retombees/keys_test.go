@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,11 @@ func TestKeysAreReplacedWithoutRestart(t *testing.T) {
 			if said, _, code := p.run(t, append([]string{"keys"}, refused...)...); code == 0 {
 				t.Errorf("%v: %s", refused, said)
 			}
+		}
+		elsewhere := p
+		elsewhere.env = append(slices.Clone(p.env), "RETOMBEES_SIGNING_KEY=in the environment")
+		if said, _, code := elsewhere.run(t, "keys", "list"); code == 0 {
+			t.Errorf("keys that serve nothing are listed: %s", said)
 		}
 		if status := on(b, signed); status != http.StatusOK {
 			t.Errorf("a token of the other replica: %d", status)

@@ -64,6 +64,9 @@ func (c serveCmd) Run(w *world) (err error) {
 	if err != nil {
 		return err
 	}
+	if others := issuer.Issuers(); len(others) > 0 {
+		w.log.Info("tokens of other issuers are accepted", "issuers", others)
+	}
 	s, err := c.open(w)
 	if err != nil {
 		return err

@@ -228,7 +228,7 @@ func (e *external) principal(c jwt.MapClaims) (verified, error) {
 		}
 	}
 	jti, _ := c["jti"].(string)
-	return verified{p, jti, issued.Time, expires.Time}, nil
+	return verified{p, e.Issuer, jti, issued.Time, expires.Time}, nil
 }
 
 func (e *external) role(c jwt.MapClaims) (impact.Role, error) {

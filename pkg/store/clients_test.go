@@ -161,14 +161,15 @@ func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
 	databases(t, func(t *testing.T, s *store.Store) {
 		ctx := context.Background()
 		now := time.Now()
-		p := impact.Principal{Client: "crm", Role: impact.RoleSteward}
+		o := register(t, s, "Une")
+		p := impact.Principal{Client: "crm", Role: impact.RoleOrganisation, Organisation: o.ID}
 		for range 2 {
-			r, err := s.RevokeToken(ctx, p, "crm", "jti-1", now.Add(time.Minute))
+			r, err := s.RevokeToken(ctx, p, p, "jti-1", now.Add(time.Minute))
 			if err != nil || r.Token != "jti-1" || r.Client != "crm" || r.Expires.Unix() != now.Add(time.Minute).Unix() {
 				t.Fatal(r, err)
 			}
 		}
-		if _, err := s.RevokeToken(ctx, p, "crm", "old", now.Add(-time.Hour)); err != nil {
+		if _, err := s.RevokeToken(ctx, admin, p, "old", now.Add(-time.Hour)); err != nil {
 			t.Fatal(err)
 		}
 		c, err := s.CreateClient(ctx, admin, impact.Client{Name: "app", Role: impact.RoleSteward, Scopes: []impact.Scope{impact.ObservationsRead, impact.AggregatesLive}})
@@ -199,7 +200,7 @@ func TestRevocationsAreKeptUntilNoTokenNeedsThem(t *testing.T) {
 		if n := len(revocations(t, s, time.Time{})); n != 2 {
 			t.Errorf("%d left", n)
 		}
-		lines, _, err := s.AuditLog(ctx, p, impact.TokenRevoked, impact.Page{Limit: 10})
+		lines, _, err := s.AuditLog(ctx, acting(o.ID), impact.TokenRevoked, impact.Page{Limit: 10})
 		if err != nil || len(lines) != 2 {
 			t.Errorf("one line for each token: %v %v", lines, err)
 		}

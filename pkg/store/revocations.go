@@ -24,17 +24,19 @@ func (r revocationRow) revocation() impact.Revocation {
 	return impact.Revocation{Client: r.Client, Token: r.Token, Until: time.UnixMilli(r.Until).UTC(), Expires: time.UnixMilli(r.ExpiresAt).UTC()}
 }
 
-// RevokeToken ends one token of a client, which would have expired at expires.
-// Done again, it changes nothing.
-func (s *Store) RevokeToken(ctx context.Context, p impact.Principal, client, token string, expires time.Time) (impact.Revocation, error) {
+// RevokeToken ends one token, whose holder is of and which would have expired at
+// expires. Done again, it changes nothing.
+func (s *Store) RevokeToken(ctx context.Context, p, of impact.Principal, token string, expires time.Time) (impact.Revocation, error) {
 	var row revocationRow
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
-		row = revocationRow{Client: client, Token: token, Until: instant(t.id).UnixMilli(), ExpiresAt: expires.UnixMilli(), Tx: t.id}
+		row = revocationRow{Client: of.Client, Token: token, Until: instant(t.id).UnixMilli(), ExpiresAt: expires.UnixMilli(), Tx: t.id}
 		done := s.orm(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
 		if done.Error != nil || done.RowsAffected == 0 {
 			return done.Error
 		}
-		return s.audit(ctx, t, impact.Audit(p, impact.TokenRevoked, "/v1/clients/"+client))
+		e := impact.Audit(p, impact.TokenRevoked, "/oauth/revoke")
+		e.Organisation, e.Network, e.Buyer, e.Detail = of.Organisation, of.Network, of.Buyer, map[string]string{"client": of.Client}
+		return s.audit(ctx, t, e)
 	})
 	if err != nil {
 		return impact.Revocation{}, fmt.Errorf("revoking a token: %w", err)
