@@ -424,6 +424,9 @@ type secrets struct {
 	// facts are private to Atelier and stewards, drafts to Atelier alone,
 	// identity to all but other organisations and buyers.
 	facts, drafts, identity []string
+	// hooks are where Atelier's webhooks lead, told by the audit log to
+	// administrators.
+	hooks []string
 }
 
 func (w *world) plant(t *testing.T) *secrets {
@@ -472,7 +475,8 @@ func (w *world) plant(t *testing.T) *secrets {
 		},
 		before: x.get(t, "/v1/observations?include_deleted=true").body,
 		facts:  []string{"123457.25", "123458.25", "246915.5", "canary-note", "canary-approved", "canary-source", "canary-place", "canary-file"},
-		drafts: []string{"765431.75", "canary-draft", "canary-receiver", hook.at(t, "/id").(string), hook.at(t, "/secret").(string)},
+		drafts: []string{"765431.75", "canary-draft", hook.at(t, "/secret").(string)},
+		hooks:  []string{"canary-receiver", hook.at(t, "/id").(string)},
 	}
 	for _, planted := range []string{"123457.25", "123458.25", "canary-note", "canary-approved", "765431.75", "canary-draft"} {
 		if !strings.Contains(string(s.before), planted) {
@@ -532,11 +536,14 @@ func (s *secrets) leak(t *testing.T, kind, method string, a attempt, got answer)
 	case "no scope":
 		return // it is Atelier: the statuses say what matters
 	case "steward":
-		forbidden = s.drafts
+		forbidden = slices.Concat(s.drafts, s.hooks)
 	case "administrator":
 		forbidden = slices.Concat(s.facts, s.drafts)
+		if !strings.HasPrefix(a.path, "/v1/audit-log") {
+			forbidden = append(forbidden, s.hooks...)
+		}
 	default:
-		forbidden = slices.Concat(s.facts, s.drafts, s.identity)
+		forbidden = slices.Concat(s.facts, s.drafts, s.identity, s.hooks)
 	}
 	said := fmt.Sprint(a.path, a.body)
 	all := string(got.body) + fmt.Sprint(got.header)

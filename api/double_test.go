@@ -42,7 +42,7 @@ func (w *world) programme(over ...object) object {
 
 func TestDoubleCountingIsRefused(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
-		_, head := w.federated(t)
+		network, head := w.federated(t)
 		said := func(x *caller, body object, code string) {
 			t.Helper()
 			a := x.post(t, "/v1/observations", body)
@@ -59,7 +59,12 @@ func TestDoubleCountingIsRefused(t *testing.T) {
 
 		said(head, w.programme(at("2024-Q1", 9871)), "")
 		said(w.organisation, hours(at("2024-Q1", 300)), "covered_by_network")
+		said(network, hours(at("2024-Q1", 300), object{"organisation": string(w.atelier.ID)}), "covered_by_network")
 		said(w.organisation, hours(at("2024-Q2", 300)), "")
+
+		said(network, hours(at("2024-Q2", 9872), object{"organisation": string(w.atelier.ID)}), "reported_by_other")
+		said(network, hours(at("2024-Q3", 9873), object{"organisation": string(w.atelier.ID)}), "")
+		said(w.organisation, hours(at("2024-Q3", 301)), "")
 
 		shop := w.register(t, setup, impact.Organisation{Name: "Atelier, Gerland", SIREN: "732829320", SIRET: "73282932000074", Class: impact.Association, ESS: "true", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
 		y := w.client(t, impact.Client{Name: "Gerland", Role: impact.RoleOrganisation, Organisation: shop.ID})
