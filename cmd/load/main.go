@@ -43,8 +43,10 @@ func main() {
 	defer stop()
 	var r report
 	for name := range strings.SplitSeq(c.databases, ",") {
-		if err := measure(ctx, c, name, &r); err != nil {
-			log.Fatalf("%s: %v", name, err)
+		for _, workload := range []func(context.Context, config, string, *report) error{measure, measureImports} {
+			if err := workload(ctx, c, name, &r); err != nil {
+				log.Fatalf("%s: %v", name, err)
+			}
 		}
 	}
 	r.print(os.Stdout)

@@ -60,19 +60,22 @@ func (s *server) stop() {
 	s.log.Close()
 }
 
-// memory is the resident size of the process in bytes.
-func (s *server) memory() (int64, error) {
+// memory is the resident size of the process in bytes, peak the most it was.
+func (s *server) memory() (int64, error) { return s.status("VmRSS:") }
+func (s *server) peak() (int64, error)   { return s.status("VmHWM:") }
+
+func (s *server) status(name string) (int64, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "status"))
 	if err != nil {
 		return 0, err
 	}
 	for l := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(l, "VmRSS:"); ok {
+		if rest, ok := strings.CutPrefix(l, name); ok {
 			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			return kb << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS in %s", text)
+	return 0, fmt.Errorf("no %s in %s", name, text)
 }
 
 func freePort(ctx context.Context) (string, error) {
