@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/grandlyon/retombees/pkg/format"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -41,6 +42,14 @@ type Limits struct {
 	BatchBody int64 `json:"batch_body_bytes" example:"2097152"`
 	// Observations in one batch.
 	BatchRows int `json:"batch_rows" example:"1000"`
+	// Bytes of the file of an import, as sent; rows in it; rows that a caller waits
+	// for; imports of a client under way at once; days a file and a report are kept.
+	ImportBody       int `json:"import_body_bytes" example:"20971520"`
+	ImportRows       int `json:"import_rows" example:"100000"`
+	ImportSyncRows   int `json:"import_sync_rows" example:"2000"`
+	ImportConcurrent int `json:"imports_at_once" example:"2"`
+	ImportFileDays   int `json:"import_file_days" example:"30"`
+	ImportReportDays int `json:"import_report_days" example:"400"`
 	// Nesting of a JSON body.
 	Depth int `json:"depth" example:"32"`
 	// Bytes of an address; parameters in it; values of one parameter.
@@ -92,6 +101,8 @@ func limitsOf(r Rates) Limits {
 var limits = Limits{
 	Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
 	Page: 100, MaxPage: 1000, MaxFigure: 10000, Computed: 1_000_000, Returned: 50_000, GroupBy: 4, Request: int(requestTimeout / time.Second), Token: 900, Idempotency: 86400,
+	ImportBody: ImportBody, ImportRows: format.DefaultLimits.Rows, ImportSyncRows: impact.ImportSyncRows, ImportConcurrent: impact.ImportConcurrent,
+	ImportFileDays: int(impact.ImportSourceKept / (24 * time.Hour)), ImportReportDays: int(impact.ImportReportKept / (24 * time.Hour)),
 	Webhooks: impact.WebhooksPerOwner, DeliveryDays: int(impact.DeliveriesKept / (24 * time.Hour)),
 	ChangeWait: int(longestPoll / time.Second), ChangeDays: ChangeDays,
 }

@@ -799,12 +799,34 @@ func TestEveryFaultCodeIsReached(t *testing.T) {
 	note(y.post(t, "/v1/observations", hours()))
 	note(w.administrator.get(t, "/v1/organisations/siret:35600000000048"))
 
+	// What only a file can have.
+	const columns = "indicator,territory,period,value,unit\n"
+	for _, f := range []struct{ code, file string }{
+		{"row_too_long", columns + "insertion_hours,69266,2024-Q1,1,\"" + strings.Repeat("x", 70_000) + "\"\n"},
+		{"column_count", columns + "insertion_hours,69266\n"},
+		{"no_value_symbol", columns + "insertion_hours,69266,2024-Q1,n/a,h\n"},
+		{"trimestre_read_as_quarter", columns + "insertion_hours,69266,T1 2024,1,h\n"},
+		{"invalid_number", columns + "insertion_hours,69266,2024-Q1,trente,h\n"},
+		{"unknown_column", "Humeur," + columns + "gaie,insertion_hours,69266,2024-Q1,1,h\n"},
+		{"encoding_guessed", "indicator,territory,p\xe9riode,value,unit\ninsertion_hours,69266,2024-Q1,1,h\n"},
+	} {
+		a := x.sent(t, "?dry_run=true", f.file)
+		var got []string
+		for _, list := range []any{a.at(t, "/rows/0/errors"), a.at(t, "/rows/0/warnings"), a.at(t, "/meta/warnings")} {
+			for _, e := range entries(list) {
+				code, _, _ := strings.Cut(e, " ")
+				reached[code], got = true, append(got, code)
+			}
+		}
+		if !slices.Contains(got, f.code) {
+			t.Errorf("%s: got %v", f.code, got)
+		}
+	}
 	later := map[string]string{
-		"row_too_long": "imports", "column_count": "imports", "formula_without_value": "imports", "no_value_symbol": "imports", "trimestre_read_as_quarter": "imports",
-		"encoding_guessed": "imports", "unknown_column": "imports", "source_value_mapped": "imports", "encoding": "reached by the tests of bodies",
+		"formula_without_value": "reached by the tests of workbooks", "source_value_mapped": "purchases", "encoding": "reached by the tests of bodies",
 		"unknown_cpv": "needs", "place_unresolved": "purchases", "place_label_mismatch": "purchases", "supplier_unresolved": "purchases", "organisation_not_ess": "purchases",
 		"covered_by_network": "reached by TestDoubleCountingIsRefused", "reported_by_other": "the same", "parent_and_establishment": "the same", "not_mandated": "mandates",
-		"retired_territory_split": "no split in the reference data", "personal_data": "imports", "invalid_number": "JSON refuses it first",
+		"retired_territory_split": "no split in the reference data", "personal_data": "contributions",
 		"already_exists": "reached by TestAnExternalIdFindsTheSameRow",
 	}
 	for _, code := range slices.Sorted(maps.Keys(impact.FaultCodes)) {

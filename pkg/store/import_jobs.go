@@ -58,8 +58,12 @@ func (s *Store) ClaimImport(ctx context.Context, id impact.ImportID, lease time.
 		if err != nil {
 			return err
 		}
+		revoked, err := s.clientRevoked(ctx, r.Client)
+		if err != nil {
+			return err
+		}
 		switch {
-		case r.Cancelling != 0:
+		case r.Cancelling != 0 || revoked:
 			r.end(t, impact.ImportCancelled)
 		case r.Attempts > importAttempts:
 			r.end(t, impact.ImportFailed)
@@ -98,6 +102,14 @@ func (s *Store) ClaimImport(ctx context.Context, id impact.ImportID, lease time.
 		return nil, fmt.Errorf("taking up an import: %w", err)
 	}
 	return job, nil
+}
+
+// clientRevoked tells that a client may no longer act: what waits for it is not
+// done. Clients of other issuers are not ours to know.
+func (s *Store) clientRevoked(ctx context.Context, id string) (bool, error) {
+	var rows []clientRow
+	err := s.orm(ctx).Where("id = ? AND revoked = 1", id).Find(&rows).Error
+	return len(rows) > 0, err
 }
 
 func (r *importRow) end(t *txn, state impact.ImportState) {

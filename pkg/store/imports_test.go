@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/store"
+	"github.com/grandlyon/retombees/pkg/store/pgtest"
 )
 
 func newImport(key string) impact.NewImport {
@@ -265,6 +267,81 @@ func TestImportThatKillsItsWorkersFails(t *testing.T) {
 		}
 		if m, err := s.Import(ctx, p, m.ID); err != nil || m.State != impact.ImportFailed || m.Report.Problem == nil {
 			t.Errorf("%+v %v", m, err)
+		}
+	})
+}
+
+func TestOldImportsAreForgotten(t *testing.T) {
+	onURLs(t, func(t *testing.T, url string) {
+		ctx, s := context.Background(), openLoaded(t, url)
+		p := acting(register(t, s, "Une").ID)
+		m := createImport(t, s, p, "1")
+		job := claim(t, s, m.ID)
+		err := s.WriteImport(ctx, job, func(context.Context) (impact.ImportProgress, error) {
+			packed, err := s.PackImportRows([]impact.ImportRow{{Row: 1, Outcome: impact.Created}})
+			return impact.ImportProgress{State: impact.ImportCompleted, Rows: []impact.PackedRows{packed}}, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		under := createImport(t, s, p, "2") // under way: kept, however old
+		for _, age := range []struct {
+			days           int
+			source, report string
+		}{{29, "", ""}, {31, "gone", ""}, {401, "gone", "gone"}} {
+			later, err := store.Open(ctx, url, store.Options{
+				Now: func() time.Time { return time.Now().AddDate(0, 0, age.days) }, NewID: func() string { return "unused" },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(later.ForgetImports(ctx), later.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.ImportSource(ctx, p, m.ID); code(err) != age.source {
+				t.Errorf("%d days: the file: %v", age.days, err)
+			}
+			if _, err := s.Import(ctx, p, m.ID); code(err) != age.report {
+				t.Errorf("%d days: the report: %v", age.days, err)
+			}
+			if rows, _, err := s.ImportRows(ctx, p, m.ID, "", impact.Page{Limit: 10}); code(err) != age.report || err == nil && len(rows) != 1 {
+				t.Errorf("%d days: the rows: %v %v", age.days, rows, err)
+			}
+			if _, err := s.ImportSource(ctx, p, under.ID); err != nil {
+				t.Errorf("%d days: the file of an import under way: %v", age.days, err)
+			}
+		}
+		if list, _, err := s.Imports(ctx, p, impact.ImportFilter{}, impact.Page{Limit: 10}); err != nil || len(list) != 1 || list[0].ID != under.ID {
+			t.Error(list, err)
+		}
+	})
+}
+
+func onURLs(t *testing.T, test func(t *testing.T, url string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite:"+filepath.Join(t.TempDir(), "test.db")) })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.DSN(t)) })
+}
+
+func TestImportOfARevokedClientIsNotDone(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		org := register(t, s, "Une")
+		c, err := s.CreateClient(ctx, admin, impact.Client{Name: "crm", Role: impact.RoleOrganisation, Organisation: org.ID})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := acting(org.ID)
+		p.Client = c.ID
+		m := createImport(t, s, p, "1")
+		if _, err := s.RevokeClient(ctx, admin, c.ID); err != nil {
+			t.Fatal(err)
+		}
+		if job := claim(t, s, m.ID); job != nil {
+			t.Error("somebody works for a revoked client")
+		}
+		if m, err = s.Import(ctx, p, m.ID); err != nil || m.State != impact.ImportCancelled {
+			t.Error(m.State, err)
 		}
 	})
 }
