@@ -30,6 +30,35 @@ func FuzzCursor(f *testing.F) {
 	})
 }
 
+// A cursor of the feed opens as the place it was sealed for, or is refused; what
+// opens was sealed here.
+func FuzzChangeCursor(f *testing.F) {
+	s := &server{Config: Config{CursorKey: []byte("0123456789abcdef")}}
+	about := [8]byte{4, 5, 6}
+	f.Add(int64(12), int64(1<<60), "observation", "1.2.3.-4.5.6", s.changeCursor(impact.ChangePosition{Seq: 3, Tx: 9}, about))
+	f.Add(int64(-1), int64(0), "", "", s.sealCursor([]string{"zz", "é"}, about))
+	f.Add(int64(0), int64(0), "", "x", "AQ")
+	f.Fuzz(func(t *testing.T, seq, tx int64, kind, key, cursor string) {
+		at := impact.ChangePosition{Seq: seq, Tx: tx, Type: impact.ChangeType(kind), Key: key}
+		if kind == "" {
+			at.Key = ""
+		}
+		if got, err := s.openChangeCursor(s.changeCursor(at, about), about); err != nil || got != at {
+			t.Errorf("%+v comes back as %+v, %v", at, got, err)
+		}
+		if _, err := s.openChangeCursor(s.changeCursor(at, about), [8]byte{9}); err == nil {
+			t.Error("a cursor of another caller opens")
+		}
+		got, err := s.openChangeCursor(cursor, about)
+		if e, ok := errors.AsType[*impact.Error](err); err != nil && (!ok || e.Kind != impact.Malformed) {
+			t.Errorf("%q is refused with %v", cursor, err)
+		}
+		if err == nil && s.changeCursor(got, about) != cursor {
+			t.Errorf("%q opens as %+v, which is another cursor", cursor, got)
+		}
+	})
+}
+
 // A query is refused, or nothing of it is lost: its canonical form reads as
 // the same query.
 func FuzzQuery(f *testing.F) {
