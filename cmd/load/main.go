@@ -140,6 +140,14 @@ func measure(ctx context.Context, c config, name string, r *report) error {
 		r.add(name, "single writes at 16 connections", fmt.Sprintf("%.0f/s", single), "", "")
 	}
 
+	log.Printf("%s: the change feed under writes at 16 connections", name)
+	told, err := w.feed(ctx, srv, time.Duration(c.seconds)*time.Second)
+	if err != nil {
+		return err
+	}
+	r.add(name, fmt.Sprintf("a write in the change feed, by long poll, at %.0f writes/s and %.0f pages/s", told.perSecond, told.pages),
+		fmt.Sprintf("p50 %s, p99 %s", micros(told.at(0.5)), micros(told.at(0.99))), "", "")
+
 	own, other, err := w.freshness(ctx, c.binary, db, srv)
 	if err != nil {
 		return err

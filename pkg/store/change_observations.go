@@ -68,6 +68,9 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 			}
 			list = append(list, change)
 		}
+		if len(found) == w.limit {
+			w.last = found[len(found)-1].place
+		}
 	}
 	slices.SortFunc(list, func(a, b impact.Change) int {
 		ka, _ := positionOf(a.Key) // just written

@@ -12,11 +12,13 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// A reading looks at leastWindow to mostWindow commits at a time, and at
-// mostCommits in all: a caller may see little of what a busy log holds.
+// A reading looks at leastWindow to mostWindow commits at a time, of at most
+// mostRows observations unless one commit has more, and at mostCommits in all: a
+// caller may see little of what a busy log holds.
 const (
 	leastWindow = 32
 	mostWindow  = 2048
+	mostRows    = 16_000
 	mostCommits = 20_000
 )
 
@@ -119,9 +121,9 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 		if err != nil {
 			return err
 		}
-		size := min(max(limit, leastWindow), mostWindow)
+		size, rows := min(max(limit, leastWindow), mostWindow), 2*limit
 		for seen := 0; len(list) < limit && seen < mostCommits && (next.Seq != head.Seq || next.Type != ""); seen += size {
-			w, end, err := s.window(ctx, p, next, size)
+			w, end, err := s.window(ctx, p, next, size, rows)
 			if err != nil {
 				return err
 			}
@@ -135,7 +137,7 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 				next = list[len(list)-1].Position()
 				break
 			}
-			next, size = end, min(2*size, mostWindow)
+			next, size, rows = end, min(2*size, mostWindow), min(2*rows, mostRows)
 		}
 		caughtUp = next.Seq == head.Seq && next.Type == ""
 		return nil
@@ -151,6 +153,11 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impact.ChangeType, w changeWindow, after impact.ChangePosition) (list []impact.Change, whole bool, err error) {
 	limit := w.limit
 	w.limit++
+	// The most numerous first: when they fill the page alone, the others are read
+	// no further than they go.
+	if i := slices.Index(types, impact.ObservationChange); i > 0 {
+		types = slices.Concat(types[i:i+1], types[:i], types[i+1:])
+	}
 	for _, t := range types {
 		w.first, w.key = after.Seq+1, ""
 		if after.Type != "" && t >= after.Type {
@@ -164,6 +171,9 @@ func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impac
 			return nil, false, fmt.Errorf("%ss: %w", t, err)
 		}
 		list = append(list, found...)
+		if len(found) == w.limit {
+			w.last = found[len(found)-1].Seq
+		}
 	}
 	slices.SortStableFunc(list, func(a, b impact.Change) int { return cmp.Or(cmp.Compare(a.Seq, b.Seq), cmp.Compare(a.Type, b.Type)) })
 	if len(list) > limit {
@@ -172,31 +182,40 @@ func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impac
 	return list, true, nil
 }
 
-// window gives the next commits after a position, at most size, and the position
-// after them.
-func (s *Store) window(ctx context.Context, p impact.Principal, after impact.ChangePosition, size int) (w changeWindow, end impact.ChangePosition, err error) {
+// window gives the next commits after a position, at most size and as many as
+// have changed some rows of observations, and the position after them. When one
+// commit has more rows than that, it is a window of its own.
+func (s *Store) window(ctx context.Context, p impact.Principal, after impact.ChangePosition, size, rows int) (w changeWindow, end impact.ChangePosition, err error) {
 	first := after.Seq
 	if after.Type == "" {
 		first++
 	}
 	w.commits = map[int64]placed{}
-	rows, err := s.sql(ctx).QueryContext(ctx, `SELECT seq, tx, at, kind FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2`, first, size)
+	// Rows of a commit: the versions it wrote, and what the submissions hold whose
+	// state it changed.
+	found, err := s.sql(ctx).QueryContext(ctx, `SELECT seq, tx, at, kind, (SELECT count(*) FROM (SELECT 1 FROM observation_versions AS v WHERE v.tx = commit_log.tx LIMIT $3) AS counted)
+			+ (SELECT coalesce(sum(u.observations), 0) FROM submissions AS u WHERE u.tx = commit_log.tx)
+		FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2`, first, size, rows)
 	if err != nil {
 		return w, end, err
 	}
-	defer rows.Close()
-	for rows.Next() {
+	defer found.Close()
+	for total := 0; found.Next(); {
 		var c placed
 		var kind string
-		if err := rows.Scan(&c.Seq, &c.CommitTx, &c.At, &kind); err != nil {
+		var n int
+		if err := found.Scan(&c.Seq, &c.CommitTx, &c.At, &kind, &n); err != nil {
 			return w, end, err
+		}
+		if total += n; total > rows && len(w.commits) > 0 {
+			break
 		}
 		w.commits[c.Seq] = c
 		w.reference = w.reference || kind == referenceCommit
 		w.last = c.Seq
 		end = impact.ChangePosition{Seq: c.Seq, Tx: c.CommitTx}
 	}
-	return w, end, rows.Err()
+	return w, end, found.Err()
 }
 
 // followable refuses a position whose commit is not in the log under the same
