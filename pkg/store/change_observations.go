@@ -46,7 +46,7 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 		if w.filter.Organisation != "" {
 			q.add(` AND organisations.id = ?`, string(w.filter.Organisation))
 		}
-		if err := w.ofFacts(q); err != nil {
+		if err := w.ofFacts(q, []string{"v", "f", "f"}[i]); err != nil {
 			return nil, err
 		}
 		found, err := s.facts(ctx, q)
@@ -98,20 +98,56 @@ func withdrawnFacts(d dialect, place string) *statement {
 	return q
 }
 
-// ofFacts ends a query on facts reached from commit_log AS c.
-func (w changeWindow) ofFacts(q *statement) error {
+// ofFacts ends a query on facts reached from commit_log AS c; lead is the alias
+// whose keys are known first.
+func (w changeWindow) ofFacts(q *statement, lead string) error {
+	const key = `(CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`
 	q.add(` AND c.seq BETWEEN ? AND ?`, w.first, w.last)
-	order := `c.seq, ` + keyOrder("f")
 	if w.key != "" {
 		k, err := positionOf(w.key)
 		if err != nil {
 			return err
 		}
-		q.add(` AND (`+order+`) > (CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT), CAST(? AS BIGINT))`,
-			append([]any{w.first}, k.args()...)...)
+		q.add(` AND (c.seq > CAST(? AS BIGINT) OR (`+keyOrder(lead)+`) > `+key+`)`, append([]any{w.first}, k.args()...)...)
 	}
-	q.add(` ORDER BY `+order+` LIMIT ?`, w.limit)
+	if w.until != nil {
+		q.add(` AND (`+keyOrder(lead)+`) <= `+key, w.until.args()...)
+	}
+	q.add(` ORDER BY c.seq, `+keyOrder("f")+` LIMIT ?`, w.limit)
 	return nil
+}
+
+// partOfCommit gives the key of the last of some rows that a commit touched
+// after a position, nil when there are no more than that.
+func (s *Store) partOfCommit(ctx context.Context, commit, after impact.ChangePosition, rows int) (*factKey, error) {
+	var q statement
+	q.add(`SELECT `+keyOrder("k")+` FROM (SELECT `+keyOrder("v")+` FROM observation_versions AS v WHERE v.tx = CAST(? AS BIGINT)
+		UNION SELECT `+keyOrder("f")+` FROM submissions AS u JOIN observations AS f ON f.organisation = u.organisation AND f.submission = u.key WHERE u.tx = CAST(? AS BIGINT)) AS k`, commit.Tx, commit.Tx)
+	if after.Type == impact.ObservationChange && after.Seq == commit.Seq {
+		k, err := positionOf(after.Key)
+		if err != nil {
+			return nil, err
+		}
+		q.add(` WHERE (`+keyOrder("k")+`) > (?, ?, ?, ?, ?, ?)`, k.args()...)
+	}
+	q.add(` ORDER BY `+keyOrder("k")+` LIMIT 2 OFFSET ?`, rows-1)
+	found, err := s.sql(ctx).QueryContext(ctx, q.text.String(), q.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer found.Close()
+	var some []factKey
+	for found.Next() {
+		var k factKey
+		if err := found.Scan(&k.organisation, &k.indicator, &k.territory, &k.start, &k.end, &k.cut); err != nil {
+			return nil, err
+		}
+		some = append(some, k)
+	}
+	if len(some) < 2 { // the rest is no more than that
+		return nil, found.Err()
+	}
+	return &some[0], found.Err()
 }
 
 // position writes a key so that a reader can come back to it.

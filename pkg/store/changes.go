@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 type changeWindow struct {
 	first, last int64
 	key         string
+	until       *factKey // of a commit too large for one window: how far it goes
 	limit       int
 	filter      impact.ChangeFilter
 	commits     map[int64]placed
@@ -122,6 +124,9 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 			return err
 		}
 		size, rows := min(max(limit, leastWindow), mostWindow), 2*limit
+		if !slices.Contains(types, impact.ObservationChange) {
+			rows = math.MaxInt32 - 1 // nothing else is as numerous
+		}
 		for seen := 0; len(list) < limit && seen < mostCommits && (next.Seq != head.Seq || next.Type != ""); seen += size {
 			w, end, err := s.window(ctx, p, next, size, rows)
 			if err != nil {
@@ -137,7 +142,7 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 				next = list[len(list)-1].Position()
 				break
 			}
-			next, size, rows = end, min(2*size, mostWindow), min(2*rows, mostRows)
+			next, size, rows = end, min(2*size, mostWindow), max(rows, min(2*rows, mostRows))
 		}
 		caughtUp = next.Seq == head.Seq && next.Type == ""
 		return nil
@@ -153,6 +158,9 @@ func (s *Store) Changes(ctx context.Context, p impact.Principal, f impact.Change
 func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impact.ChangeType, w changeWindow, after impact.ChangePosition) (list []impact.Change, whole bool, err error) {
 	limit := w.limit
 	w.limit++
+	if w.until != nil { // what comes after observations is for the last window of the commit
+		types = slices.DeleteFunc(slices.Clone(types), func(t impact.ChangeType) bool { return t > impact.ObservationChange })
+	}
 	// The most numerous first: when they fill the page alone, the others are read
 	// no further than they go.
 	if i := slices.Index(types, impact.ObservationChange); i > 0 {
@@ -184,7 +192,7 @@ func (s *Store) changesOf(ctx context.Context, p impact.Principal, types []impac
 
 // window gives the next commits after a position, at most size and as many as
 // have changed some rows of observations, and the position after them. When one
-// commit has more rows than that, it is a window of its own.
+// commit has more rows than that, the window is a part of it.
 func (s *Store) window(ctx context.Context, p impact.Principal, after impact.ChangePosition, size, rows int) (w changeWindow, end impact.ChangePosition, err error) {
 	first := after.Seq
 	if after.Type == "" {
@@ -195,27 +203,36 @@ func (s *Store) window(ctx context.Context, p impact.Principal, after impact.Cha
 	// state it changed.
 	found, err := s.sql(ctx).QueryContext(ctx, `SELECT seq, tx, at, kind, (SELECT count(*) FROM (SELECT 1 FROM observation_versions AS v WHERE v.tx = commit_log.tx LIMIT $3) AS counted)
 			+ (SELECT coalesce(sum(u.observations), 0) FROM submissions AS u WHERE u.tx = commit_log.tx)
-		FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2`, first, size, rows)
+		FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2`, first, size, rows+1)
 	if err != nil {
 		return w, end, err
 	}
 	defer found.Close()
-	for total := 0; found.Next(); {
+	total := 0
+	for found.Next() {
 		var c placed
 		var kind string
 		var n int
 		if err := found.Scan(&c.Seq, &c.CommitTx, &c.At, &kind, &n); err != nil {
 			return w, end, err
 		}
-		if total += n; total > rows && len(w.commits) > 0 {
+		if total+n > rows && len(w.commits) > 0 {
 			break
 		}
+		total += n
 		w.commits[c.Seq] = c
 		w.reference = w.reference || kind == referenceCommit
 		w.last = c.Seq
 		end = impact.ChangePosition{Seq: c.Seq, Tx: c.CommitTx}
 	}
-	return w, end, found.Err()
+	if err := errors.Join(found.Err(), found.Close()); err != nil || len(w.commits) != 1 || total <= rows || after.Type > impact.ObservationChange {
+		return w, end, err
+	}
+	w.until, err = s.partOfCommit(ctx, end, after, rows)
+	if w.until != nil {
+		end.Type, end.Key = impact.ObservationChange, w.until.position()
+	}
+	return w, end, err
 }
 
 // followable refuses a position whose commit is not in the log under the same

@@ -103,6 +103,19 @@ func benchChanges(b *testing.B, url string, rows int) {
 	base := scan()
 	b.ReportMetric(float64(rows)/base.Seconds(), "scan-rows/s")
 	b.ReportMetric(took.Seconds()/base.Seconds(), "times-the-scan")
+	// One commit in which all of it changes again.
+	if _, _, err = w.s.CreateOrganisation(ctx, impact.Principal{Role: impact.RoleAdministrator}, impact.Organisation{Name: "last", Class: impact.Association, ESS: "true"}); err != nil {
+		b.Fatal(err)
+	}
+	last, err := w.s.LastChange(ctx, steward)
+	check(err)
+	_, err = w.s.write.ExecContext(ctx, `UPDATE submissions SET tx = $1`, last.Tx)
+	check(err)
+	all, end, took = follow(steward, end)
+	if all < rows {
+		b.Fatalf("a steward is told %d changes of %d", all, rows)
+	}
+	b.ReportMetric(float64(all)/took.Seconds(), "changes/s-of-one-commit")
 	began := time.Now()
 	const polls = 200
 	for range polls {
