@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -178,16 +179,13 @@ func (s *Store) ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error) {
 func (s *Store) QueueDeliveries(ctx context.Context, id impact.WebhookID, from, to impact.ChangePosition, events []impact.Delivery) (moved bool, err error) {
 	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
 		var key int32
-		moved = false
-		rows, err := t.tx.QueryContext(ctx, `UPDATE webhooks SET position = $1 WHERE id = $2 AND position = $3 AND state = 'active' RETURNING key`, positionText(to), string(id), positionText(from))
-		if err != nil {
-			return err
+		err := t.tx.QueryRowContext(ctx, `UPDATE webhooks SET position = $1 WHERE id = $2 AND position = $3 AND state = 'active' RETURNING key`,
+			positionText(to), string(id), positionText(from)).Scan(&key)
+		moved = err == nil
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
 		}
-		for rows.Next() {
-			moved = true
-			err = rows.Scan(&key)
-		}
-		if rows.Close(); err != nil || !moved || len(events) == 0 {
+		if err != nil || len(events) == 0 {
 			return err
 		}
 		now := instant(t.id).UnixMilli()

@@ -22,7 +22,10 @@ func TestWebhooksBelongToTheirOwner(t *testing.T) {
 		colleague.Client = "another client of X"
 		w, _ := o.subscribe(mine, "https://x.example.org/", impact.ObservationChangedEvent)
 		strangers := []impact.Principal{
-			{}, entitled(acting(y.ID)), entitled(steward), entitled(admin),
+			{},
+			entitled(acting(y.ID)),
+			entitled(steward),
+			entitled(admin),
 			entitled(impact.Principal{Client: "b", Role: impact.RoleBuyer, Buyer: string(x.ID)}),
 			entitled(impact.Principal{Client: "n", Role: impact.RoleNetwork, Network: impact.NetworkID(x.ID)}),
 		}

@@ -33,6 +33,8 @@ const (
 type Store interface {
 	LeaseWebhooks(ctx context.Context, holder string, lasting time.Duration) (held bool, err error)
 	ActiveWebhooks(ctx context.Context) ([]impact.Webhook, error)
+	// Seq is the number of the last commit.
+	Seq(ctx context.Context) (int64, error)
 	Changes(ctx context.Context, p impact.Principal, f impact.ChangeFilter, after impact.ChangePosition, limit int) (list []impact.Change, next impact.ChangePosition, caughtUp bool, err error)
 	QueueDeliveries(ctx context.Context, id impact.WebhookID, from, to impact.ChangePosition, events []impact.Delivery) (moved bool, err error)
 	AdvanceWebhooks(ctx context.Context, moves []impact.WebhookMove) error
@@ -91,18 +93,23 @@ func NewDispatcher(c Config) *Dispatcher {
 }
 
 // Run works until ctx ends, looking at the log at this pace. It returns when the
-// attempts under way have ended, a few seconds at most.
+// attempts under way have ended, ten seconds later at most.
 func (d *Dispatcher) Run(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for ctx.Err() == nil {
+		pauses := 1
 		if err := d.Turn(ctx); err != nil && ctx.Err() == nil {
 			d.Log.Error("telling webhooks", "err", err)
+			pauses = 20 // a database that is away is not asked twice a second
 		}
-		select {
-		case <-ctx.Done():
-		case <-ticker.C:
-		case <-d.ended:
+		for ; pauses > 0; pauses-- {
+			select {
+			case <-ctx.Done():
+				pauses = 0
+			case <-ticker.C:
+			case <-d.ended:
+			}
 		}
 	}
 	d.Wait()
@@ -126,6 +133,10 @@ func (d *Dispatcher) Turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	last, err := d.Store.Seq(ctx)
+	if err != nil {
+		return err
+	}
 	byID := make(map[impact.WebhookID]*impact.Webhook, len(webhooks))
 	var failed []error
 	var moves []impact.WebhookMove
@@ -133,7 +144,7 @@ func (d *Dispatcher) Turn(ctx context.Context) error {
 		w := &webhooks[i]
 		byID[w.ID] = w
 		// One webhook that cannot be read for does not silence the others.
-		move, err := d.read(ctx, w)
+		move, err := d.read(ctx, w, last)
 		if err != nil {
 			failed = append(failed, fmt.Errorf("webhook %s: %w", w.ID, err))
 		} else if move.From != move.To {
@@ -164,10 +175,10 @@ func (d *Dispatcher) lease(ctx context.Context) (held bool, err error) {
 	return d.mine, err
 }
 
-// read puts what the feed has new for a webhook in its queue, as long as there
-// is room in it. move is how far it then read without meeting an event, left to
+// read puts what the feed has new for a webhook, up to commit last at least, in
+// its queue, as long as there is room in it. move is how far it then read without meeting an event, left to
 // be written down.
-func (d *Dispatcher) read(ctx context.Context, w *impact.Webhook) (move impact.WebhookMove, err error) {
+func (d *Dispatcher) read(ctx context.Context, w *impact.Webhook, last int64) (move impact.WebhookMove, err error) {
 	if w.State != impact.WebhookActive {
 		return move, nil
 	}
@@ -175,7 +186,7 @@ func (d *Dispatcher) read(ctx context.Context, w *impact.Webhook) (move impact.W
 		return move, d.stop(ctx, w, impact.StoppedClient)
 	}
 	filter := impact.ChangeFilter{Types: slices.DeleteFunc(w.Follows(), func(t impact.ChangeType) bool { return !w.Client.Follows(t) })}
-	if len(filter.Types) == 0 {
+	if len(filter.Types) == 0 || w.Position == (impact.ChangePosition{Seq: last, Tx: w.Position.Tx}) {
 		return move, nil
 	}
 	move = impact.WebhookMove{Webhook: w.ID, From: w.Position, To: w.Position}
@@ -249,9 +260,10 @@ func (d *Dispatcher) start(ctx context.Context, w *impact.Webhook, delivery impa
 	d.sending[at] = true
 	d.busy[host]++
 	d.busy[string(w.ID)]++
+	// Who is asked to stop finishes what it began.
+	ctx = context.WithoutCancel(ctx)
 	d.done.Go(func() {
-		err := d.attempt(ctx, w, delivery)
-		if err != nil && ctx.Err() == nil {
+		if err := d.attempt(ctx, w, delivery); err != nil {
 			d.Log.Error("telling a webhook", "webhook", w.ID, "delivery", delivery.ID, "err", err)
 		}
 		d.mu.Lock()
@@ -269,8 +281,7 @@ func (d *Dispatcher) start(ctx context.Context, w *impact.Webhook, delivery impa
 	})
 }
 
-// attempt sends and writes down what came of it. What was sent when the process
-// stops is written down all the same.
+// attempt sends and writes down what came of it.
 func (d *Dispatcher) attempt(ctx context.Context, w *impact.Webhook, delivery impact.Delivery) error {
 	var secrets []string
 	for _, s := range w.Signing(d.Now()) {
@@ -284,15 +295,12 @@ func (d *Dispatcher) attempt(ctx context.Context, w *impact.Webhook, delivery im
 	if err != nil {
 		return err
 	}
-	if got.attempt.Failure != "" && ctx.Err() != nil {
-		return ctx.Err() // we hung up, not the receiver
-	}
 	settle(&delivery, got)
-	stopped, err := d.Store.RecordAttempt(context.WithoutCancel(ctx), delivery)
+	stopped, err := d.Store.RecordAttempt(ctx, delivery)
 	if err != nil || stopped == nil {
 		return err
 	}
-	return d.announce(context.WithoutCancel(ctx), stopped)
+	return d.announce(ctx, stopped)
 }
 
 // settle says where a delivery stands after an attempt.

@@ -81,7 +81,7 @@ func (g *Guard) CheckURL(text string) *impact.Fault {
 	case number.IsValid() && g.numbers.SafeAddr(number) != nil, !number.IsValid() && !publicName(u.Hostname()):
 		return refuse("out_of_range", text, impact.Text{FR: "Cette adresse n'est pas sur l'internet public.", EN: "This address is not on the public Internet."},
 			impact.Text{FR: "Donnez le nom public, en https, du service qui reçoit.", EN: "Give the public name, over https, of the service that receives."})
-	case u.Scheme != "https" && !(u.Scheme == "http" && named && number.IsLoopback()):
+	case u.Scheme != "https" && (u.Scheme != "http" || !named || !number.IsLoopback()):
 		return refuse("invalid_type", text, impact.Text{FR: "L'adresse doit commencer par https://.", EN: "The address must begin with https://."}, example)
 	case !named && !permittedPort(u.Port()):
 		return refuse("out_of_range", text, impact.Text{FR: "Ce port n'est pas permis.", EN: "This port is not allowed."},

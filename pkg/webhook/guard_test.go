@@ -158,7 +158,6 @@ type nameServer struct {
 	conn    net.PacketConn
 	mu      sync.Mutex
 	answers map[string][][]netip.Addr // by name, one list a question; the last one stays
-	asked   atomic.Int32
 }
 
 func newNameServer(t *testing.T, answers map[string][][]netip.Addr) *net.Resolver {
@@ -170,7 +169,7 @@ func newNameServer(t *testing.T, answers map[string][][]netip.Addr) *net.Resolve
 	s := &nameServer{conn: conn, answers: answers}
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); s.serve() }()
-	t.Cleanup(func() { conn.Close(); <-stopped })
+	t.Cleanup(func() { _ = conn.Close(); <-stopped })
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "udp", conn.LocalAddr().String())
 	}}
@@ -235,7 +234,7 @@ func TestNothingPrivateIsDialled(t *testing.T) {
 				return
 			}
 			reached.Add(1)
-			c.Close()
+			_ = c.Close()
 		}
 	}()
 	port := listener.Addr().(*net.TCPAddr).Port
