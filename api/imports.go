@@ -398,8 +398,12 @@ func (s *server) listImports(c *call) error {
 		return err
 	}
 	data := make([]Import, len(list))
+	of := make([]impact.OrganisationID, len(list))
 	for i := range list {
-		data[i] = s.imported(c, &list[i])
+		data[i], of[i] = s.imported(c, &list[i]), list[i].Organisation
+	}
+	if err := s.witness(c, c.query.canonical("cursor"), of...); err != nil {
+		return err
 	}
 	return c.answer(http.StatusOK, page(c, data, next))
 }

@@ -187,3 +187,44 @@ func TestAFileGivesTheSameTableHoweverItArrives(t *testing.T) {
 		}
 	})
 }
+
+// A cancelled import stops between two steps: what it says it wrote is there,
+// and nothing else.
+func TestACancelledImportSaysWhatStays(t *testing.T) {
+	databases(t, func(t *testing.T, url string) {
+		b := newBench(t, url)
+		file := []byte(header + strings.Join(rows(rand.New(rand.NewPCG(5, 6)), 2600), ""))
+		for _, o := range []impact.ImportOptions{{Mode: impact.ImportMerge}, {Mode: impact.ImportMerge, AllOrNothing: true}} {
+			p, m := b.cancelled(o, file)
+			held := 0
+			if table := b.table(p); table != "" {
+				held = strings.Count(table, "\n") + 1
+			}
+			if m.Report.Counts.Created == 2600 || held != m.Report.Counts.Created || o.AllOrNothing && held > 0 {
+				t.Errorf("%+v, %d are there", m.Report.Counts, held)
+			}
+		}
+	})
+}
+
+// cancelled sends a file and cancels the import once it was read; a worker that
+// was quicker is given another one.
+func (b *bench) cancelled(o impact.ImportOptions, file []byte) (impact.Principal, impact.Import) {
+	b.Helper()
+	for attempt := range 20 {
+		p := b.register(fmt.Sprint("cancelling ", o.AllOrNothing, attempt))
+		m := b.send(p, o, file)
+		_, long := b.runner.Run(m.ID, m.File.Size)
+		<-long
+		_, err := b.s.CancelImport(context.Background(), p, m.ID)
+		if impact.KindOf(err) == impact.Conflict {
+			continue
+		}
+		must(b, err)
+		if m = b.finish(p, m.ID); m.State == impact.ImportCancelled {
+			return p, m
+		}
+	}
+	b.Fatal("no import could be cancelled")
+	return impact.Principal{}, impact.Import{}
+}
