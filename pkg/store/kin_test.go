@@ -252,3 +252,33 @@ func TestWritersOfOneLegalUnit(t *testing.T) {
 		}
 	})
 }
+
+// A group takes the values of its subsidiaries out of totals: only those that
+// the register knows as such.
+func TestAGroupCoversItsOwn(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		in := func(name, siren, group string) impact.Organisation {
+			o, _, err := s.CreateOrganisation(context.Background(), admin, impact.Organisation{Name: name, SIREN: siren, GroupID: group, Class: impact.Company, ESS: "false"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return o
+		}
+		head, part, rival := in("Groupe", "356000000", "g"), in("Filiale", "732829320", "g"), in("Concurrent", "552100554", "")
+		member := in("Membre", "", "")
+		federate(t, s, "Réseau", head.ID, member)
+		w := writing(t, s, head)
+		cover := func(indicator, perimeter, period string, covers ...string) impact.Statement {
+			st := hours("commune-69266", period, "10")
+			st.Indicator, st.Perimeter, st.Covers = indicator, perimeter, covers
+			if indicator == "participants" {
+				st.Counting = "unique"
+			}
+			return st
+		}
+		expect(t, "its subsidiary, itself, one that is not registered", w.put(cover("insertion_hours", "group", "2025-Q1", "732829320", string(part.ID), "siren:356000000", "200046977")), "created")
+		expect(t, "a rival", w.put(cover("insertion_hours", "group", "2025-Q2", "732829320", "552100554"), cover("insertion_hours", "group", "2025-Q3", string(rival.ID))), "inconsistent", "inconsistent")
+		expect(t, "a programme that only shrinks itself", w.put(cover("insertion_hours", "programme", "2025-Q4", "552100554")), "created")
+		expect(t, "people counted once", w.put(cover("participants", "programme", "2024", string(member.ID)), cover("participants", "programme", "2025", string(rival.ID))), "created", "inconsistent")
+	})
+}

@@ -337,6 +337,9 @@ func (w *workspace) accept(ctx context.Context, m *member) error {
 	if err := w.refuseOverwriting(ctx, m); err != nil {
 		return err
 	}
+	if err := w.refuseForeignCovers(ctx, m); err != nil {
+		return err
+	}
 	if err := w.refuseDoubles(ctx, m); err != nil {
 		return err
 	}
