@@ -798,6 +798,8 @@ func TestEveryFaultCodeIsReached(t *testing.T) {
 	y := w.client(t, impact.Client{Name: "Fermée", Role: impact.RoleOrganisation, Organisation: closed.ID})
 	note(y.post(t, "/v1/observations", hours()))
 	note(w.administrator.get(t, "/v1/organisations/siret:35600000000048"))
+	w.member(t)
+	note(w.network.post(t, "/v1/observations", hours(object{"organisation": "siren:732829320"})))
 
 	// What only a file can have.
 	const columns = "indicator,territory,period,value,unit\n"
@@ -825,7 +827,7 @@ func TestEveryFaultCodeIsReached(t *testing.T) {
 	later := map[string]string{
 		"formula_without_value": "reached by the tests of workbooks", "source_value_mapped": "purchases", "encoding": "reached by the tests of bodies",
 		"unknown_cpv": "needs", "place_unresolved": "purchases", "place_label_mismatch": "purchases", "supplier_unresolved": "purchases", "organisation_not_ess": "purchases",
-		"covered_by_network": "reached by TestDoubleCountingIsRefused", "reported_by_other": "the same", "parent_and_establishment": "the same", "not_mandated": "mandates",
+		"covered_by_network": "reached by TestDoubleCountingIsRefused", "reported_by_other": "the same", "parent_and_establishment": "the same",
 		"retired_territory_split": "no split in the reference data", "personal_data": "contributions",
 		"already_exists": "reached by TestAnExternalIdFindsTheSameRow",
 	}

@@ -42,8 +42,14 @@ type demoClient struct{ id, secret, name string }
 var (
 	demoOrganisationClient  = demoClient{"demo-organisation", "demo-organisation-secret", "Organisation (démo)"}
 	demoStewardClient       = demoClient{"demo-steward", "demo-steward-secret", "Gestionnaire (démo)"}
+	demoNetworkClient       = demoClient{"demo-network", "demo-network-secret", "Réseau (démo)"}
 	demoAdministratorClient = demoClient{"demo-administrator", "demo-administrator-secret", "Administration (démo)"}
 )
+
+// demoNetwork is the code of the network of the bulky-waste programme: its
+// members are those of the programme, and the first of them has given it a
+// mandate to read and write.
+const demoNetwork = "DEMO-ENCOMBRANTS"
 
 // demoReference names the organisation the first of these clients acts for.
 const demoReference = "ext:" + demoSource + ":programme-01"
@@ -121,18 +127,24 @@ func registerDemoClients(ctx context.Context, s *store.Store) error {
 	if err != nil || len(organisations) != 1 {
 		return errors.Join(err, fmt.Errorf("the demonstration's organisation %s is not there", demoReference))
 	}
-	// The administrator comes last: it is the sign that all three are there.
+	network, err := s.Network(ctx, demoNetwork)
+	if err != nil {
+		return fmt.Errorf("the demonstration's network %s: %w", demoNetwork, err)
+	}
+	// The administrator comes last: it is the sign that all of them are there.
 	for _, c := range []struct {
 		demoClient
 		role         impact.Role
 		organisation impact.OrganisationID
+		network      impact.NetworkID
 	}{
-		{demoOrganisationClient, impact.RoleOrganisation, organisations[0].ID},
-		{demoStewardClient, impact.RoleSteward, ""},
-		{demoAdministratorClient, impact.RoleAdministrator, ""},
+		{demoOrganisationClient, impact.RoleOrganisation, organisations[0].ID, ""},
+		{demoStewardClient, impact.RoleSteward, "", ""},
+		{demoNetworkClient, impact.RoleNetwork, "", network.ID},
+		{demoAdministratorClient, impact.RoleAdministrator, "", ""},
 	} {
 		_, err := s.CreateClient(ctx, operator(), impact.Client{
-			ID: c.id, Name: c.name, Role: c.role, Organisation: c.organisation,
+			ID: c.id, Name: c.name, Role: c.role, Organisation: c.organisation, Network: c.network,
 			Scopes: impact.AllowedScopes(c.role), SecretHashes: []string{auth.HashSecret(c.secret)},
 		})
 		if err != nil && impact.KindOf(err) != impact.Conflict { // another replica was first
@@ -191,10 +203,14 @@ func writeDemo(ctx context.Context, w *world, s *store.Store) error {
 		}
 	}
 	checker := &impact.Checker{Catalogue: catalogue, Today: impact.DateOf(w.now())}
+	var programme []impact.Organisation
 	for i := range set.Organisations {
 		o, _, err := s.CreateOrganisation(ctx, operator(), set.Organisations[i].Organisation)
 		if err != nil {
 			return err
+		}
+		if strings.HasPrefix(o.ExternalIDs[0].ID, "programme-") {
+			programme = append(programme, o)
 		}
 		for _, sub := range set.Organisations[i].Submissions {
 			if err := writeDemoSubmission(ctx, s, checker, &o, sub); err != nil {
@@ -202,7 +218,35 @@ func writeDemo(ctx context.Context, w *world, s *store.Store) error {
 			}
 		}
 	}
-	return nil
+	return writeDemoNetwork(ctx, s, checker.Today, programme)
+}
+
+// writeDemoNetwork gathers the programme in a network, to which its first
+// organisation gives a mandate.
+func writeDemoNetwork(ctx context.Context, s *store.Store, today impact.Date, members []impact.Organisation) error {
+	n, err := s.CreateNetwork(ctx, operator(), impact.Network{Name: "Réseau des Encombrants (démo)", Code: demoNetwork})
+	if err != nil {
+		return err
+	}
+	sender := impact.Principal{
+		Client: demoNetworkClient.id, Name: demoNetworkClient.name, Role: impact.RoleNetwork, Network: n.ID,
+		Scopes: impact.AllowedScopes(impact.RoleNetwork),
+	}
+	for i := range members {
+		m := impact.Membership{From: impact.NewDate(demoFirst, 1, 1), To: impact.MaxDate, ExternalID: fmt.Sprintf("adherent-%02d", i+1)}
+		if _, _, err := s.PutMembership(ctx, sender, n.ID, &members[i], m); err != nil {
+			return err
+		}
+	}
+	giver := impact.Principal{
+		Client: demoOrganisationClient.id, Name: demoOrganisationClient.name, Role: impact.RoleOrganisation, Organisation: members[0].ID,
+		Scopes: impact.AllowedScopes(impact.RoleOrganisation),
+	}
+	_, err = s.CreateMandate(ctx, giver, impact.Mandate{
+		Network: n.ID, Scopes: []impact.Scope{impact.ObservationsRead, impact.ObservationsWrite, impact.SubmissionsManage, impact.AggregatesLive},
+		Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: today, ValidTo: impact.MaxDate,
+	})
+	return err
 }
 
 func writeDemoSubmission(ctx context.Context, s *store.Store, checker *impact.Checker, o *impact.Organisation, sub demoSubmission) error {
@@ -249,6 +293,7 @@ func writeDemoSubmission(ctx context.Context, s *store.Store, checker *impact.Ch
 func firstSteps(base string) string {
 	return strings.NewReplacer("BASE", base,
 		"ORG_USER", demoOrganisationClient.id+":"+demoOrganisationClient.secret,
+		"NETWORK_USER", demoNetworkClient.id+":"+demoNetworkClient.secret,
 		"STEWARD_USER", demoStewardClient.id+":"+demoStewardClient.secret,
 		"ORGANISATION", demoReference,
 	).Replace(`
@@ -269,6 +314,13 @@ Everything in this demonstration is invented. To try it, paste:
 
   # What was written, in the organisation's own figures before any review
   curl -s -H "Authorization: Bearer $TOKEN" 'BASE/v1/aggregates?release=live&organisation=ORGANISATION&state=draft&indicator=volunteer_hours&territory=commune-69266&period=2025'
+
+  # A token for the network, to which this organisation has given a mandate
+  TOKEN=$(curl -s -u NETWORK_USER -d grant_type=client_credentials BASE/oauth/token | sed 's/.*"access_token": *"\([^"]*\)".*/\1/')
+
+  # What the network writes for its member bears the mandate
+  curl -s -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' BASE/v1/observations \
+    -d '{"organisation":"ORGANISATION","indicator":"volunteer_hours","territory":"commune-69266","period":"2024","value":90}'
 
 `)
 }

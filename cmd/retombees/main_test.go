@@ -348,8 +348,8 @@ func TestThePrintedCommandsWorkAsTheyAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers := json.NewDecoder(bytes.NewReader(text))
-	var read, written, own map[string]any
-	for _, into := range []*map[string]any{&read, &written, &own} {
+	var read, written, own, mandated map[string]any
+	for _, into := range []*map[string]any{&read, &written, &own, &mandated} {
 		if err := answers.Decode(into); err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
@@ -362,6 +362,9 @@ func TestThePrintedCommandsWorkAsTheyAre(t *testing.T) {
 	}
 	if got := values(own); got != "2025=120" {
 		t.Errorf("what was written: %s, %v", got, own)
+	}
+	if mandated["value"] != float64(90) || mandated["mandate"] == nil {
+		t.Errorf("what the network wrote: %v", mandated)
 	}
 	s.stop()
 	if !strings.Contains(s.out.String(), firstSteps(s.base)) {
