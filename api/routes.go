@@ -145,7 +145,7 @@ func Routes() []Route {
 		{Method: "PATCH", Path: "/v1/observations/:id", handle: (*server).updateObservation, Access: scope(impact.ObservationsWrite)},
 		{Method: "DELETE", Path: "/v1/observations/:id", handle: (*server).deleteObservation, Access: scope(impact.ObservationsWrite)},
 		{Method: "GET", Path: "/v1/observations/:id/history", handle: (*server).listObservationHistory, Access: scope(impact.ObservationsRead).because(becauseObservations)},
-		{Method: "GET", Path: "/v1/submissions", handle: (*server).listSubmissions, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview), Params: "organisation period questionnaire state updated_since", Paged: true},
+		{Method: "GET", Path: "/v1/submissions", handle: (*server).listSubmissions, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview), Params: "organisation period questionnaire state updated_since include_deleted", Paged: true},
 		{Method: "POST", Path: "/v1/submissions", handle: (*server).createSubmission, Access: scope(impact.SubmissionsManage), MaxBody: BatchBody},
 		{Method: "GET", Path: "/v1/submissions/:id", handle: (*server).getSubmission, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview)},
 		{Method: "PATCH", Path: "/v1/submissions/:id", handle: (*server).updateSubmission, Access: scope(impact.SubmissionsManage)},

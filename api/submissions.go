@@ -74,6 +74,7 @@ type Submission struct {
 	Mandate       *string         `json:"mandate" extensions:"x-nullable"`
 	CreatedAt     string          `json:"created_at" format:"date-time"`
 	UpdatedAt     string          `json:"updated_at" format:"date-time"`
+	Deleted       bool            `json:"deleted,omitempty"`
 	Links         SubmissionLinks `json:"links"`
 	Meta          Warned          `json:"meta"`
 }
@@ -359,6 +360,7 @@ func (s *server) names(c *call, ids ...impact.OrganisationID) (map[impact.Organi
 //	@Param			questionnaire	query		string	false	"Code of a questionnaire"
 //	@Param			state			query		string	false	"State"	Enums(draft, submitted, approved, returned)
 //	@Param			updated_since	query		string	false	"Changed at that instant or later, in that order"	Format(date-time)
+//	@Param			include_deleted	query		boolean	false	"Tombstones too; true with updated_since unless told"
 //	@Param			limit			query		int		false	"Rows of a page"	minimum(1)	maximum(1000)	default(100)
 //	@Param			cursor			query		string	false	"Where to go on, from links.next"
 //	@Success		200				{object}	SubmissionPage
@@ -375,6 +377,7 @@ func (s *server) listSubmissions(c *call) error {
 		Organisation: organisation, Within: s.within(q), Questionnaire: q.one("questionnaire"),
 		State: impact.SubmissionState(q.enum("state", "", "draft", "submitted", "approved", "returned")), UpdatedSince: since(q),
 	}
+	f.IncludeDeleted = q.boolean("include_deleted", !f.UpdatedSince.IsZero())
 	p, err := c.paging()
 	if err != nil {
 		return err
@@ -655,7 +658,7 @@ func (s *server) submission(c *call, u *impact.Submission, name string) Submissi
 	return Submission{
 		ID: id, Organisation: OrganisationName{ID: string(u.Organisation), Name: name}, Period: u.Period.String(), Questionnaire: optional(u.Questionnaire),
 		Source: optional(u.Source), State: string(u.State), Review: string(u.Review), Reason: optional(u.Reason), Version: u.Version, NObservations: u.Observations,
-		ActedBy: u.ActedBy, Mandate: optional(u.Mandate), CreatedAt: instant(u.CreatedAt), UpdatedAt: instant(u.UpdatedAt),
+		ActedBy: u.ActedBy, Mandate: optional(u.Mandate), CreatedAt: instant(u.CreatedAt), UpdatedAt: instant(u.UpdatedAt), Deleted: u.Deleted,
 		Links: SubmissionLinks{Self: self, Observations: c.address("/v1/observations", "submission="+id), Completeness: self + "/completeness"},
 		Meta:  Warned{Warnings: []ProblemEntry{}},
 	}

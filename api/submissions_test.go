@@ -261,6 +261,22 @@ func TestDraftsChangeAndGo(t *testing.T) {
 		}
 		refused(t, x.do(t, "DELETE", at, nil), http.StatusPreconditionRequired, "precondition_required")
 		refused(t, x.do(t, "DELETE", at, nil, header{"If-Match", `"v99"`}), http.StatusPreconditionFailed, "precondition_failed")
+		left := func(query string) (deleted []any) {
+			for _, u := range x.get(t, "/v1/submissions"+query).at(t, "/data").([]any) {
+				if gone := u.(map[string]any)["deleted"]; gone == true {
+					deleted = append(deleted, gone)
+				}
+			}
+			return deleted
+		}
+		defer func() {
+			if n := len(left("?updated_since=2000-01-01T00:00:00Z")); n != 1 {
+				t.Errorf("%d tombstones", n)
+			}
+			if n := len(left("")) + len(left("?updated_since=2000-01-01T00:00:00Z&include_deleted=false")); n != 0 {
+				t.Errorf("%d tombstones where none was asked for", n)
+			}
+		}()
 		if a := x.do(t, "DELETE", at, nil, header{"If-Match", tag}); a.status != http.StatusNoContent {
 			t.Fatalf("%d %s", a.status, a.body)
 		}

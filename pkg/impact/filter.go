@@ -36,11 +36,12 @@ type ObservationFilter struct {
 
 // SubmissionFilter narrows a list of submissions; zero fields narrow nothing.
 type SubmissionFilter struct {
-	Organisation  OrganisationID
-	Within        *Period
-	Questionnaire string
-	State         SubmissionState
-	UpdatedSince  time.Time // inclusive; order (UpdatedAt, ID)
+	Organisation   OrganisationID
+	Within         *Period
+	Questionnaire  string
+	State          SubmissionState
+	UpdatedSince   time.Time // inclusive; order (UpdatedAt, ID)
+	IncludeDeleted bool      // tombstones too
 }
 
 // NetworkFilter narrows a list of networks; zero fields narrow nothing.

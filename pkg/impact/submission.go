@@ -35,6 +35,7 @@ type Submission struct {
 	Version       int
 	CreatedAt     time.Time
 	UpdatedAt     time.Time
+	Deleted       bool
 	// Under are the mandates used by the write this is the answer to.
 	Under []MandateID
 }

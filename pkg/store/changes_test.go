@@ -305,3 +305,25 @@ func TestConnectorsFollow(t *testing.T) {
 		}
 	})
 }
+
+// TestLag holds that the lag is the age of the oldest commit not yet known.
+func TestLag(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		w := writing(t, s, register(t, s, "Une"))
+		first := w.put(hours("commune-69266", "2025-Q1", "1")).Seq
+		time.Sleep(20 * time.Millisecond)
+		last := w.put(hours("commune-69266", "2025-Q1", "2")).Seq
+		older, err := s.Lag(ctx, first-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newer, err := s.Lag(ctx, first)
+		if err != nil || older-newer < 15*time.Millisecond {
+			t.Errorf("behind two commits %v, behind one %v, %v", older, newer, err)
+		}
+		if none, err := s.Lag(ctx, last); err != nil || none != 0 {
+			t.Errorf("%v, %v", none, err)
+		}
+	})
+}

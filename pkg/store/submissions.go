@@ -55,6 +55,7 @@ func (r *submissionRow) submission(organisation impact.OrganisationID) impact.Su
 		ID: r.ID, Organisation: organisation, Owner: impact.OrganisationKey(r.Organisation), Period: r.period(), Questionnaire: r.Questionnaire, Source: r.Source, State: r.State, Review: r.Review,
 		Reason: r.Reason, Observations: int(r.Observations), ActedBy: r.ActedBy, Mandate: r.Mandate, Version: int(r.Version),
 		CreatedAt: time.UnixMilli(r.CreatedAt).UTC(), UpdatedAt: time.UnixMilli(r.UpdatedAt).UTC(),
+		Deleted: r.Deleted != 0,
 	}
 }
 
@@ -83,7 +84,7 @@ func (s *Store) submissionQuery(ctx context.Context, p impact.Principal) *gorm.D
 	condition, args := s.seesSubmissions(p)
 	return s.orm(ctx).Table("submissions").Select("submissions.*, organisations.id AS organisation_id").
 		Joins("JOIN organisations ON organisations.key = submissions.organisation").
-		Where("submissions.deleted = 0").Where(condition, args...)
+		Where(condition, args...)
 }
 
 // CreateSubmission opens a submission, with the observations of b, if any, all
@@ -197,7 +198,7 @@ func (s *Store) Submission(ctx context.Context, p impact.Principal, id impact.Su
 
 func (s *Store) findSubmission(ctx context.Context, p impact.Principal, id impact.SubmissionID) (foundSubmission, error) {
 	var row foundSubmission
-	err := s.submissionQuery(ctx, p).Where("submissions.id = ?", id).Take(&row).Error
+	err := s.submissionQuery(ctx, p).Where("submissions.deleted = 0 AND submissions.id = ?", id).Take(&row).Error
 	return row, s.refusal(err)
 }
 
@@ -205,6 +206,9 @@ func (s *Store) findSubmission(ctx context.Context, p impact.Principal, id impac
 // (UpdatedAt, ID) with UpdatedSince. next is nil on the last page.
 func (s *Store) Submissions(ctx context.Context, p impact.Principal, f impact.SubmissionFilter, page impact.Page) ([]impact.Submission, []string, error) {
 	db := s.submissionQuery(ctx, p)
+	if !f.IncludeDeleted {
+		db = db.Where("submissions.deleted = 0")
+	}
 	if f.Organisation != "" {
 		db = db.Where("organisations.id = ?", f.Organisation)
 	}
