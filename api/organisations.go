@@ -329,7 +329,7 @@ func notForItself(o, next *impact.Organisation) []impact.Fault {
 		name    string
 		changed bool
 	}{
-		{"siren", o.SIREN != "" && o.SIREN != next.SIREN},
+		{"siren", o.SIREN != next.SIREN},
 		{"group", o.GroupID != next.GroupID},
 		{"successor", o.Successor != next.Successor},
 		{"questionnaires", !slices.Equal(o.Questionnaires, next.Questionnaires)},

@@ -179,6 +179,24 @@ func TestAnOrganisationRegistersItsOwnEstablishments(t *testing.T) {
 	})
 }
 
+// An organisation without SIREN does not take that of somebody else, whose
+// figures it would then keep from being stated (parent_and_establishment).
+func TestAnOrganisationTakesNoSIREN(t *testing.T) {
+	w := embedded(t)
+	club := w.register(t, setup, impact.Organisation{Name: "Club", RNA: "W691234567", Class: impact.Association, ESS: "true", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
+	x := w.client(t, impact.Client{Name: "Club", Role: impact.RoleOrganisation, Organisation: club.ID})
+	at := "/v1/organisations/" + string(club.ID)
+	for _, patch := range []object{{"siren": "732829320"}, {"siret": "73282932000074"}} {
+		a := x.do(t, "PATCH", at, patch, header{"If-Match", `"v1"`})
+		if a.status != http.StatusUnprocessableEntity || !slices.Contains(faults(t, a), "immutable_member /siren") {
+			t.Errorf("%v: %d %s", patch, a.status, a.body)
+		}
+	}
+	if a := w.administrator.do(t, "PATCH", at, object{"siren": "732829320"}, header{"If-Match", `"v1"`}); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
+
 func TestTheRegisterIsFiltered(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		x := w.administrator

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -23,11 +24,20 @@ type kin struct {
 	covers    map[int32][]claimRow      // figures that cover somebody, by organisation of a network
 }
 
-// belonging is a membership in a network that may state figures of its own.
+// belonging is a membership in a network that may state figures of its own, as
+// far as the member lets it write: a network says alone who its members are,
+// and whom it covers, which must not keep a stranger from stating its figures.
 type belonging struct {
 	organisation int32 // of the network
 	name         string
 	during       impact.Period
+	indicator    int16 // that the mandate is about, 0 for all
+	periods      impact.Period
+}
+
+// covers tells that a figure of the network stands for one of the member.
+func (b *belonging) covers(o *impact.Observation) bool {
+	return b.during.Overlaps(o.Period) && b.periods.Contains(o.Period) && (b.indicator == 0 || b.indicator == int16(o.Indicator))
 }
 
 type claimRow struct {
@@ -67,7 +77,7 @@ func (w *workspace) readKin(ctx context.Context, f *family, pairs []pair) error 
 		steps = append(append(steps, w.s.dialect.lockUnits(units)...), w.readOthers(units))
 	}
 	if len(members) > 0 {
-		steps = append(steps, w.readNetworks(members), w.readCovers(members, indicators))
+		steps = append(steps, w.readNetworks(members, indicators), w.readCovers(members, indicators))
 	}
 	if err := w.s.dialect.run(ctx, w.t, steps...); err != nil {
 		return fmt.Errorf("reading the kin of organisations: %w", err)
@@ -114,13 +124,20 @@ func (w *workspace) readOthers(keys []int64) step {
 	}}
 }
 
-func (w *workspace) readNetworks(members []int64) step {
+func (w *workspace) readNetworks(members, indicators []int64) step {
 	condition, args := w.s.dialect.anyOf("m.organisation", 1, members)
-	query := `SELECT m.organisation, n.organisation, m.from_day, m.to_day, n.name FROM memberships AS m JOIN networks AS n ON n.id = m.network
-		WHERE ` + condition + ` AND m.deleted = 0 AND n.organisation <> 0`
-	return step{query, args, 4, 1, func(n []int64, _ []bool, text []string) error {
-		during := impact.Period{Start: impact.Date(n[2]), End: impact.Date(n[3])}
-		w.kin.networks[int32(n[0])] = append(w.kin.networks[int32(n[0])], belonging{int32(n[1]), text[0], during})
+	about, more := w.s.dialect.anyOf("r.indicator", len(args)+1, append([]int64{int64(impact.AnyIndicator)}, indicators...))
+	today := strconv.Itoa(int(w.s.today()))
+	query := `SELECT m.organisation, n.organisation, m.from_day, m.to_day, r.indicator, r.period_start, r.period_end, n.name
+		FROM memberships AS m JOIN networks AS n ON n.id = m.network
+			JOIN mandate_rights AS r ON r.network = m.network AND r.organisation = m.organisation
+		WHERE ` + condition + ` AND m.deleted = 0 AND n.organisation <> 0 AND ` + about + `
+			AND r.scope = '` + string(impact.ObservationsWrite) + `' AND r.valid_from <= ` + today + ` AND r.valid_to >= ` + today
+	return step{query, append(args, more...), 7, 1, func(n []int64, _ []bool, text []string) error {
+		w.kin.networks[int32(n[0])] = append(w.kin.networks[int32(n[0])], belonging{
+			organisation: int32(n[1]), name: text[0], during: impact.Period{Start: impact.Date(n[2]), End: impact.Date(n[3])},
+			indicator: int16(n[4]), periods: impact.Period{Start: impact.Date(n[5]), End: impact.Date(n[6])},
+		})
 		return nil
 	}}
 }
@@ -244,7 +261,7 @@ func (w *workspace) claims(ctx context.Context, o *impact.Observation, stated ma
 		}
 	}
 	for _, b := range w.kin.networks[own] {
-		if !b.during.Overlaps(o.Period) {
+		if !b.covers(o) {
 			continue
 		}
 		onRecord := slices.DeleteFunc(slices.Clone(w.kin.covers[b.organisation]), func(c claimRow) bool { return !here(c.key) })

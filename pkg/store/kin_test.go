@@ -196,6 +196,51 @@ func TestANetworksOwnFigureCoversItsMembers(t *testing.T) {
 	})
 }
 
+// A network says alone who its members are. Who has given it no right to write
+// states its own figures, whatever the network says to cover.
+func TestANetworkCoversWhoLetsItWrite(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		head := writing(t, s, enlist(t, s, "Tête de réseau", "732829320", "", ""))
+		member := writing(t, s, enlist(t, s, "Membre malgré lui", "356000000", "", ""))
+		p := federate(t, s, "Réseau", head.org.ID)
+		if _, _, err := s.PutMembership(ctx, p, p.Network, &member.org, impact.Membership{From: impact.MinDate, To: impact.MaxDate}); err != nil {
+			t.Fatal(err)
+		}
+		figure := func(period string) impact.Statement {
+			st := hours("commune-69266", period, "0")
+			st.Perimeter, st.Covers = "programme", []string{string(member.org.ID)}
+			return st
+		}
+		expect(t, "the network", head.put(figure("2024-Q1"), figure("2024-Q2"), figure("2024-Q3"), figure("2025-Q1")), "created", "created", "created", "created")
+		expect(t, "without any mandate", member.put(hours("commune-69266", "2024-Q1", "77")), "created")
+
+		catalogue, err := s.Catalogue(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		grant := func(scope impact.Scope, indicator impact.IndicatorCode) impact.Mandate {
+			t.Helper()
+			m, err := s.CreateMandate(ctx, member.p, impact.Mandate{
+				Network: p.Network, Scopes: []impact.Scope{scope}, Indicators: []impact.IndicatorKey{catalogue.Indicator(indicator).Key},
+				Periods: impact.YearPeriod(2024), ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		grant(impact.ObservationsRead, "insertion_hours")
+		grant(impact.ObservationsWrite, "waste_collected")
+		m := grant(impact.ObservationsWrite, "insertion_hours")
+		expect(t, "within the mandate, and beyond", member.put(hours("commune-69266", "2024-Q2", "77"), hours("commune-69266", "2025-Q1", "77")), "covered_by_network", "created")
+		if _, err := s.DecideMandate(ctx, member.p, m.ID, impact.RevokeMandate); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, "once it is revoked", member.put(hours("commune-69266", "2024-Q2", "77"), hours("commune-69266", "2024-Q3", "77")), "created", "created")
+	})
+}
+
 // Writers of one legal unit never wait for each other for ever, and whatever
 // their order no cell holds a total beside one of its parts.
 func TestWritersOfOneLegalUnit(t *testing.T) {
