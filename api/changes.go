@@ -281,6 +281,9 @@ func (s *server) feedChanges(c *call, list []impact.Change, about [8]byte) ([]Fe
 			named = append(named, u.Organisation)
 		}
 	}
+	if err := s.readChanges(c, list); err != nil {
+		return nil, err
+	}
 	names, err := s.names(c, named...)
 	if err != nil {
 		return nil, err
@@ -316,6 +319,25 @@ func (s *server) feedChanges(c *call, list []impact.Change, about [8]byte) ([]Fe
 		err = s.witness(c, c.query.canonical("cursor"), of...)
 	}
 	return out, err
+}
+
+// readChanges leaves lines in the logs of the mandates that let a network read
+// what the changes show.
+func (s *server) readChanges(c *call, list []impact.Change) error {
+	var reading, managing [][]impact.Use
+	for i := range list {
+		switch r := list[i].Resource.(type) {
+		case impact.Observation:
+			reading = append(reading, readingOf(&r))
+		case impact.Submission:
+			managing = append(managing, managingOf(&r))
+		}
+	}
+	if _, err := s.used(c, reading...); err != nil {
+		return err
+	}
+	_, err := s.used(c, managing...)
+	return err
 }
 
 func (s *server) changeLinks(x *impact.Change) FeedChangeLinks {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -198,6 +199,7 @@ func TestANetworkWritesWithinItsMandate(t *testing.T) {
 func TestANetworkReadsWithinItsMandate(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		w.member(t)
+		beginning := w.network.get(t, "/v1/changes?types=observation").at(t, "/next_cursor").(string)
 		for _, o := range []object{hours(object{"period": "2024-Q1", "value": 1}), hours(object{"period": "2023-Q1", "value": 2}), {"indicator": "waste_collected", "territory": "commune-69266", "period": "2024", "value": 10}} {
 			if a := w.organisation.post(t, "/v1/observations", o); a.status != 201 {
 				t.Fatalf("%s", a.body)
@@ -226,7 +228,12 @@ func TestANetworkReadsWithinItsMandate(t *testing.T) {
 		if got := w.network.get(t, "/v1/submissions"); got.at(t, "/meta/row_count") != json.Number("1") || got.at(t, "/data/0/period") != "2024" {
 			t.Errorf("%s", got.body)
 		}
-		if seen != 1 || len(w.uses(t, mandate)) != 7 {
+		// The feed is a reading like another.
+		feed := w.network.get(t, "/v1/changes?types=observation&cursor="+url.QueryEscape(beginning))
+		if n := strings.Count(string(feed.body), `"insertion_hours"`); feed.status != 200 || n != 1 || strings.Contains(string(feed.body), "waste_collected") || strings.Contains(string(feed.body), "2023-Q1") {
+			t.Errorf("%d %s", n, feed.body)
+		}
+		if seen != 1 || len(w.uses(t, mandate)) != 8 {
 			t.Errorf("%d %v", seen, w.uses(t, mandate))
 		}
 	})
