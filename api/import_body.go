@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -41,9 +43,27 @@ func (f *sentFile) forget() {
 	_ = os.Remove(f.Name())
 }
 
+// uploadTimeout is how long a file may take to arrive: 20 MB at 1 Mbit/s.
+const uploadTimeout = 3 * time.Minute
+
+// unhurried gives the request the time a file needs, and returns what gives it
+// the ordinary time again, counted from then.
+func (c *call) unhurried() (resume func()) {
+	connection, until := http.NewResponseController(c.w), c.s.Now().Add(uploadTimeout)
+	// Connections that know no deadline have none to move.
+	_ = connection.SetReadDeadline(until)
+	_ = connection.SetWriteDeadline(until.Add(requestTimeout))
+	return func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(c.r.Context()), requestTimeout)
+		context.AfterFunc(ctx, cancel)
+		c.r = c.r.WithContext(ctx)
+	}
+}
+
 // receiveFile reads the file of the request into a temporary file, no larger
 // than ImportBody. Who calls forgets it.
 func (c *call) receiveFile() (*sentFile, error) {
+	defer c.unhurried()()
 	typ, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(c.route.consumes(), typ) {
 		return nil, c.unsupported(impact.Text{FR: "Type de contenu absent ou inconnu ici.", EN: "Content type absent or unknown here."})

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -41,6 +42,42 @@ func (s *server) newClient(p testPlace, args ...string) caller {
 		s.t.Fatal(status)
 	}
 	return c
+}
+
+// A file may take longer to arrive than a request may last: not every line is a
+// fast one.
+func TestAFileArrivesSlowly(t *testing.T) {
+	p := sqlitePlace(t)
+	s := p.serve(t, "--request-timeout", "500ms")
+	admin := s.newClient(p, "--role", "administrator", "admin")
+	organisation := admin.must(t, 201, "POST", "/v1/organisations", `{"name":"Atelier","siren":"732829320","organisation_class":"association"}`)["id"].(string)
+	x := s.newClient(p, "--role", "organisation", "--organisation", organisation, "atelier")
+	body, line := io.Pipe()
+	go func() {
+		_, err := io.WriteString(line, "indicator,territory,period,value,unit\n")
+		for month := 1; month <= 5 && err == nil; month++ {
+			time.Sleep(300 * time.Millisecond)
+			_, err = fmt.Fprintf(line, "volunteer_hours,commune-69266,2024-%02d,%d,h\n", month, 10*month%7+1)
+		}
+		line.CloseWithError(err)
+	}()
+	req, err := http.NewRequestWithContext(t.Context(), "POST", s.base+"/v1/imports", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"Content-Type": "text/csv", "Authorization": "Bearer " + x.token, "Idempotency-Key": "slow"} {
+		req.Header.Set(name, value)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK || !strings.Contains(string(text), `"created":5`) {
+		t.Errorf("%s %v %s", res.Status, err, text)
+	}
+	s.stop()
 }
 
 // A worker that dies in the middle of an import leaves no half row; the server

@@ -7,7 +7,10 @@ import (
 
 // Limits of imports (api.md 15).
 const (
-	// ImportChunk is the number of rows written in one transaction.
+	// ImportChunk is the number of rows written in one transaction. Rows that state
+	// the same fact are told whatever lies between them; rows that contradict each
+	// other otherwise (C3, E1 to E3) meet within a chunk, and further apart the
+	// first one stands.
 	ImportChunk = 1000
 	// ImportSyncRows is the number of rows that a caller waits for.
 	ImportSyncRows = 2000
