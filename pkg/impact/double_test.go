@@ -136,3 +136,19 @@ func TestRunningTotals(t *testing.T) {
 		t.Errorf("%+v", next[0].Warnings)
 	}
 }
+
+func TestOverwrites(t *testing.T) {
+	if f := impact.Overwrites(impact.ReportedByNetwork); f != nil {
+		t.Error(f)
+	}
+	for _, by := range []impact.Reporter{impact.ReportedByOrganisation, impact.ReportedByOtherNetwork} {
+		f := impact.Overwrites(by)
+		if f == nil || f.Code != "reported_by_other" {
+			t.Fatal(f)
+		}
+		wellSaid(t, *f)
+	}
+	if impact.Overwrites(impact.ReportedByOrganisation).Detail == impact.Overwrites(impact.ReportedByOtherNetwork).Detail {
+		t.Error("who stated the value is not said")
+	}
+}
