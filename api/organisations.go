@@ -196,7 +196,7 @@ func (s *server) createOrganisation(c *call) error {
 		return impact.Refuse(unique(faults)...)
 	}
 	if c.principal.Role == impact.RoleNetwork {
-		if faults := notForItself(&impact.Organisation{}, &o); len(faults) > 0 {
+		if faults := notForItself(&impact.Organisation{SIREN: o.SIREN}, &o); len(faults) > 0 {
 			return impact.Refuse(faults...)
 		}
 	}
