@@ -148,7 +148,7 @@ func TestRefusalsAreProblems(t *testing.T) {
 		"ambiguous code":              {w.anonymous.get(t, "/v1/territories?within=84"), 422, "validation_failed"},
 		"bounds in the wrong order":   {w.anonymous.get(t, "/v1/territories?bbox=5,46,4,45"), 400, "invalid_parameter"},
 		"everything exact":            {w.anonymous.get(t, "/v1/territories?geometry=full"), 400, "filter_required"},
-		"credential in the address":   {w.anonymous.get(t, "/v1/me?access_token=abc"), 401, "missing_token"},
+		"credential in the address":   {w.anonymous.get(t, "/v1/me?access_token=abc"), 400, "invalid_parameter"},
 		"credential in a public read": {w.anonymous.get(t, "/v1/territories?access_token=abc"), 400, "invalid_parameter"},
 		"cursor made by hand":         {w.anonymous.get(t, "/v1/territories?cursor=abc"), 400, "invalid_cursor"},
 		"no token":                    {w.anonymous.get(t, "/v1/me"), 401, "missing_token"},
