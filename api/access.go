@@ -48,8 +48,13 @@ func (c *call) identify() error {
 			return nil
 		}
 	}
+	return lacksScope(a.Scopes...)
+}
+
+// lacksScope refuses a token that has none of the scopes.
+func lacksScope(scopes ...impact.Scope) error {
 	var need []string
-	for _, s := range a.Scopes {
+	for _, s := range scopes {
 		need = append(need, string(s))
 	}
 	fr, en := strings.Join(need, " ou "), strings.Join(need, " or ")

@@ -27,7 +27,7 @@ import (
 //	@Router			/v1/imports/{id}/rejects [get]
 func (s *server) getImportRejects(c *call) error {
 	ctx := c.r.Context()
-	m, err := s.Imports.Import(ctx, c.principal, impact.ImportID(c.param("id")))
+	m, err := s.sentImport(c)
 	if err != nil {
 		return err
 	}

@@ -488,7 +488,7 @@ func (s *server) listImportRows(c *call) error {
 //	@Security		BearerAuth
 //	@Router			/v1/imports/{id}/source [get]
 func (s *server) getImportSource(c *call) error {
-	m, err := s.Imports.Import(c.r.Context(), c.principal, impact.ImportID(c.param("id")))
+	m, err := s.sentImport(c)
 	if err != nil {
 		return err
 	}
@@ -501,6 +501,15 @@ func (s *server) getImportSource(c *call) error {
 		_, err := io.Copy(w, source)
 		return err
 	})
+}
+
+// sentImport reads the import of a path for whom may send one of its kind.
+func (s *server) sentImport(c *call) (impact.Import, error) {
+	m, err := s.Imports.Import(c.r.Context(), c.principal, impact.ImportID(c.param("id")))
+	if err == nil && !c.principal.Has(m.Kind.Scope()) {
+		err = lacksScope(m.Kind.Scope())
+	}
+	return m, err
 }
 
 // attach names the file of an answer.
@@ -521,8 +530,11 @@ func (c *call) attach(name string) {
 //	@Security		BearerAuth
 //	@Router			/v1/imports/{id}/cancel [post]
 func (s *server) cancelImport(c *call) error {
-	m, err := s.Imports.CancelImport(c.r.Context(), c.principal, impact.ImportID(c.param("id")))
+	m, err := s.sentImport(c)
 	if err != nil {
+		return err
+	}
+	if m, err = s.Imports.CancelImport(c.r.Context(), c.principal, m.ID); err != nil {
 		return err
 	}
 	return c.answer(http.StatusOK, s.imported(c, &m))
@@ -548,8 +560,11 @@ func (s *server) confirmImport(c *call) error {
 	if err != nil {
 		return err
 	}
-	m, err := s.Imports.ConfirmImport(c.r.Context(), c.principal, impact.ImportID(c.param("id")))
+	m, err := s.sentImport(c)
 	if err != nil {
+		return err
+	}
+	if m, err = s.Imports.ConfirmImport(c.r.Context(), c.principal, m.ID); err != nil {
 		return err
 	}
 	if m, err = s.runImport(c, m, p); err != nil {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/grandlyon/retombees/pkg/impact"
 )
 
 const importHeader = "indicator,territory,period,value,unit,note\n"
@@ -137,6 +139,30 @@ func TestDeletionsOfAnImportAreGuarded(t *testing.T) {
 		refused(t, x.send(t, "?mode=replace&scope=network:mine", file("69266 2024-Q1 1")), http.StatusUnprocessableEntity, "validation_failed")
 		refused(t, x.send(t, "?mode=replace&scope=organisation:siren%3A552100554", file("69266 2024-Q1 1")), http.StatusUnprocessableEntity, "validation_failed")
 	})
+}
+
+// Whoever may synchronise members decides nothing on observations, and does not
+// get their file.
+func TestAnImportIsDecidedOnWithItsScope(t *testing.T) {
+	w := embedded(t)
+	own := w.register(t, setup, impact.Organisation{Name: "Fédération", SIREN: "356000000", Class: impact.Association, ESS: "true", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
+	n, err := w.store.CreateNetwork(t.Context(), setup, impact.Network{Name: "Réseau", Organisation: own.ID})
+	must(t, err)
+	x := w.client(t, impact.Client{Name: "Réseau", Role: impact.RoleNetwork, Network: n.ID})
+	of := "default_organisation=" + string(own.ID)
+	x.sent(t, "?"+of, file("69266 2024-Q1 10", "69266 2024-Q2 20"))
+	a := x.send(t, "?mode=replace&scope=period:2024&"+of, file("69266 2024-Q1 11"))
+	refused(t, a, http.StatusConflict, "delete_guard")
+	at := strings.TrimPrefix(a.at(t, "/links/related").(string), publicURL)
+	_, members := x.key(t, object{"scopes": []string{"members.sync"}})
+	_, sender := x.key(t, object{"scopes": []string{"imports.write"}})
+	refused(t, members.post(t, at+"/confirm", nil), http.StatusForbidden, "insufficient_scope")
+	refused(t, members.post(t, at+"/cancel", nil), http.StatusForbidden, "insufficient_scope")
+	refused(t, members.get(t, at+"/source"), http.StatusForbidden, "insufficient_scope")
+	refused(t, members.get(t, at+"/rejects"), http.StatusForbidden, "insufficient_scope")
+	if a := sender.post(t, at+"/confirm", nil); a.status != http.StatusOK || counts(t, a) != "received 1, updated 1, deleted 1" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
 }
 
 func TestRejectsAreMendedAndSentAgain(t *testing.T) {

@@ -114,6 +114,26 @@ func TestLifeOfAMandate(t *testing.T) {
 }
 
 // What a mandate does not cover is refused, row by row, with what is lacking.
+// A key gives a network nothing that it lacks itself: who finds it would read by
+// a mandate what the key does not open.
+func TestAKeyGivesNoMoreThanItMay(t *testing.T) {
+	w := embedded(t)
+	w.network.do(t, "PUT", "/v1/networks/FEDATE/members/"+string(w.atelier.ID), object{})
+	_, k := w.organisation.key(t, object{"scopes": []string{"mandates.manage", "observations.read"}})
+	mandate := func(scopes ...string) object {
+		return object{"from": object{"organisation": string(w.atelier.ID)}, "to": object{"network": string(w.federation.ID)}, "scopes": scopes}
+	}
+	refused(t, k.post(t, "/v1/mandates", mandate("observations.read", "observations.write")), http.StatusForbidden, "insufficient_scope")
+	asked := w.network.post(t, "/v1/mandates", mandate("observations.write"))
+	at := "/v1/mandates/" + asked.at(t, "/id").(string)
+	refused(t, k.post(t, at+"/grant", nil), http.StatusForbidden, "insufficient_scope")
+	for _, a := range []answer{k.post(t, "/v1/mandates", mandate("observations.read")), w.organisation.post(t, at+"/grant", nil), k.post(t, at+"/revoke", nil)} {
+		if a.status >= 300 {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+	}
+}
+
 func TestANetworkWritesWithinItsMandate(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		w.member(t)

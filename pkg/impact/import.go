@@ -38,6 +38,15 @@ const (
 	ImportMembers      ImportKind = "members"
 )
 
+// Scope is what it takes to send a file of this kind, to decide on it and to get
+// it back.
+func (k ImportKind) Scope() Scope {
+	if k == ImportMembers {
+		return MembersSync
+	}
+	return ImportsWrite
+}
+
 // ImportState is where an import stands: pending → running → completed, failed
 // or cancelled; running → held → pending when deletions await a confirmation.
 type ImportState string

@@ -264,6 +264,20 @@ func mandateBadState(state MandateState, by Role, over bool) error {
 	}}
 }
 
+// MayGive refuses an API key that would give a network what the key itself may
+// not do: whoever finds a key gets no further by it than the key. A token is
+// not held to its scopes, its client may ask for others at any time.
+func (p Principal) MayGive(m *Mandate) error {
+	for _, s := range m.Scopes {
+		if p.Key != "" && !p.Has(s) {
+			return &Error{Kind: Forbidden, Code: "insufficient_scope",
+				Detail: Text{FR: "Cette clé n'a pas la portée " + string(s) + " : elle ne peut pas la donner.", EN: "This key lacks the scope " + string(s) + ": it cannot give it."},
+				Hint:   Text{FR: "Accordez le mandat avec un jeton, ou une clé qui a ses portées.", EN: "Grant the mandate with a token, or a key that has its scopes."}}
+		}
+	}
+	return nil
+}
+
 // Check gives what is wrong with a mandate as stated: missing_field,
 // unknown_code, invalid_date, period_not_allowed.
 func (m *Mandate) Check(today Date) []Fault {

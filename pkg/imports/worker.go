@@ -49,6 +49,9 @@ func (w *worker) run(ctx context.Context) (err error) {
 	if err := w.survey(ctx); err != nil {
 		return err
 	}
+	if w.job.Cancelling {
+		return w.end(ctx, impact.ImportCancelled)
+	}
 	if held, err := w.guard(ctx); err != nil || held {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,11 @@ func (s *Store) ClaimImport(ctx context.Context, id impact.ImportID, lease time.
 		if err != nil {
 			return err
 		}
-		revoked, err := s.clientRevoked(ctx, r.Client)
+		var p impact.Principal
+		if err := json.Unmarshal([]byte(r.Principal), &p); err != nil {
+			return fmt.Errorf("reading an import: %w", err)
+		}
+		revoked, err := s.mayNoLonger(ctx, p, r.Kind)
 		if err != nil {
 			return err
 		}
@@ -85,10 +90,7 @@ func (s *Store) ClaimImport(ctx context.Context, id impact.ImportID, lease time.
 			return err
 		}
 		if !r.State.Ended() {
-			job = &impact.ImportJob{Lease: r.LeaseOwner}
-			if err := json.Unmarshal([]byte(r.Principal), &job.Principal); err != nil {
-				return fmt.Errorf("reading an import: %w", err)
-			}
+			job = &impact.ImportJob{Lease: r.LeaseOwner, Principal: p}
 			if job.Import, err = r.imported(); err != nil {
 				return err
 			}
@@ -104,12 +106,30 @@ func (s *Store) ClaimImport(ctx context.Context, id impact.ImportID, lease time.
 	return job, nil
 }
 
-// clientRevoked tells that a client may no longer act: what waits for it is not
-// done. Clients of other issuers are not ours to know.
-func (s *Store) clientRevoked(ctx context.Context, id string) (bool, error) {
-	var rows []clientRow
-	err := s.orm(ctx).Where("id = ? AND revoked = 1", id).Find(&rows).Error
-	return len(rows) > 0, err
+// mayNoLonger tells that whoever sent an import may send no other: the client or
+// its API key was revoked, or the client lost the scope. What waits for it is
+// not done, and what is under way stops. Clients of other issuers are not ours
+// to know.
+func (s *Store) mayNoLonger(ctx context.Context, p impact.Principal, kind impact.ImportKind) (bool, error) {
+	var clients []clientRow
+	if err := s.orm(ctx).Where("id = ?", p.Client).Find(&clients).Error; err != nil {
+		return false, err
+	}
+	for _, row := range clients {
+		c, err := row.client()
+		if err != nil {
+			return false, err
+		}
+		if c.Revoked || !slices.Contains(c.Scopes, kind.Scope()) {
+			return true, nil
+		}
+	}
+	if p.Key == "" {
+		return false, nil
+	}
+	var standing int64
+	err := s.orm(ctx).Model(&apiKeyRow{}).Where("id = ? AND revoked_at = 0", p.Key).Count(&standing).Error
+	return standing == 0, err
 }
 
 func (r *importRow) end(t *txn, state impact.ImportState) {
@@ -149,13 +169,18 @@ func (s *Store) ReleaseImport(ctx context.Context, job *impact.ImportJob) error 
 	return nil
 }
 
-// ImportCancelled tells whether a job under way was asked to stop.
+// ImportCancelled tells whether a job under way was asked to stop, or its sender
+// may no longer act.
 func (s *Store) ImportCancelled(ctx context.Context, job *impact.ImportJob) (bool, error) {
 	var row importRow
 	if err := s.orm(ctx).Select("cancelling").Where("id = ?", job.ID).Take(&row).Error; err != nil {
 		return false, fmt.Errorf("reading an import: %w", err)
 	}
-	return row.Cancelling != 0, nil
+	revoked, err := s.mayNoLonger(ctx, job.Principal, job.Kind)
+	if err != nil {
+		return false, fmt.Errorf("reading an import: %w", err)
+	}
+	return row.Cancelling != 0 || revoked, nil
 }
 
 // JobSource gives the file of a job.
@@ -221,9 +246,15 @@ func (s *Store) recordProgress(ctx context.Context, t *txn, job *impact.ImportJo
 			return impact.Import{}, err
 		}
 	}
-	if p.State != "" {
+	revoked, err := s.mayNoLonger(ctx, job.Principal, job.Kind)
+	switch {
+	case err != nil:
+		return impact.Import{}, err
+	case p.State != "":
 		r.Outcome = p.Outcome
 		r.end(t, p.State)
+	case revoked:
+		r.Cancelling = 1
 	}
 	if err := orm.Save(&r).Error; err != nil {
 		return impact.Import{}, err

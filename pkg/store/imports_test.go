@@ -345,3 +345,52 @@ func TestImportOfARevokedClientIsNotDone(t *testing.T) {
 		}
 	})
 }
+
+// A key that is revoked, or a client that loses the scope, does not go on by
+// means of a file that is still being read.
+func TestImportStopsWhenItsSenderMayNoLonger(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		p := acting(register(t, s, "Une").ID)
+		c, err := s.CreateClient(ctx, admin, impact.Client{Name: "crm", Role: p.Role, Organisation: p.Organisation, Scopes: impact.AllowedScopes(p.Role)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Client, p.Scopes = c.ID, c.Scopes
+		k, err := s.CreateAPIKey(ctx, p, impact.APIKey{Name: "nightly", Hash: "h", Scopes: []impact.Scope{impact.ImportsWrite}, ExpiresAt: time.Now().Add(time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		step := func(job *impact.ImportJob) (stopping bool) {
+			t.Helper()
+			err := s.WriteImport(ctx, job, func(context.Context) (impact.ImportProgress, error) { return impact.ImportProgress{RowsDone: 1}, nil })
+			if err != nil {
+				t.Fatal(err)
+			}
+			stop, err := s.ImportCancelled(ctx, job)
+			if err != nil || stop != job.Cancelling {
+				t.Error(stop, job.Cancelling, err)
+			}
+			return stop
+		}
+		byKey := p
+		byKey.Key = k.ID
+		keyed, tokened := claim(t, s, createImport(t, s, byKey, "1").ID), claim(t, s, createImport(t, s, p, "2").ID)
+		if step(keyed) || step(tokened) {
+			t.Error("an import stops that may go on")
+		}
+		if err := s.RevokeAPIKey(ctx, p, k.ID); err != nil {
+			t.Fatal(err)
+		}
+		if !step(keyed) || step(tokened) {
+			t.Error("a key that is revoked goes on, or its client does not")
+		}
+		less := []impact.Scope{impact.ObservationsRead}
+		if _, err := s.UpdateClient(ctx, admin, c.ID, 1, func(c *impact.Client) error { c.Scopes = less; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if !step(tokened) {
+			t.Error("a client without the scope goes on")
+		}
+	})
+}

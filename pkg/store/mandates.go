@@ -211,6 +211,9 @@ func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated im
 		case impact.RoleOrganisation:
 			m.Organisation, m.State, m.DecidedBy, m.DecidedAt = p.Organisation, impact.Granted, p.Client, m.CreatedAt
 			action = impact.MandateGranted
+			if err := p.MayGive(&m); err != nil {
+				return err
+			}
 		default:
 			return forbidden("mandates.manage")
 		}
@@ -289,6 +292,11 @@ func (s *Store) DecideMandate(ctx context.Context, p impact.Principal, id impact
 		}
 		if err := m.Decide(p.Role, action, s.today()); err != nil {
 			return err
+		}
+		if action == impact.GrantMandate {
+			if err := p.MayGive(&m); err != nil {
+				return err
+			}
 		}
 		m.DecidedBy, m.DecidedAt, m.Version = p.Client, instant(t.id), m.Version+1
 		m.UpdatedAt = m.DecidedAt

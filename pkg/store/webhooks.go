@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -120,8 +121,10 @@ func tooManyWebhooks() error {
 func (s *Store) auditWebhook(ctx context.Context, t *txn, p impact.Principal, action impact.AuditAction, w *impact.Webhook) error {
 	e := impact.Audit(p, action, "/v1/webhooks/"+string(w.ID))
 	e.Organisation, e.Network, e.Buyer = p.Organisation, p.Network, p.Buyer
-	host, _, _ := strings.Cut(strings.TrimPrefix(w.URL, "https://"), "/")
-	e.Detail = map[string]string{"host": host, "state": string(w.State)}
+	e.Detail = map[string]string{"state": string(w.State)}
+	if u, err := url.Parse(w.URL); err == nil {
+		e.Detail["host"] = u.Host
+	}
 	return s.audit(ctx, t, e)
 }
 
