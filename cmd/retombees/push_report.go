@@ -105,7 +105,11 @@ func (r *pushReport) print(w io.Writer, asJSON bool) error {
 		fmt.Fprintf(&b, r.say("… et %d autres lignes rejetées\n", "… and %d more rejected rows\n"), more)
 	}
 	if r.Rejects != "" {
-		fmt.Fprintf(&b, r.say("À corriger et à renvoyer : %s\n", "To correct and send again: %s\n"), r.Rejects)
+		fmt.Fprintf(&b, r.say("À corriger et à renvoyer : %s", "To correct and send again: %s"), r.Rejects)
+		if !r.DryRun && len(r.Imports) == 1 {
+			fmt.Fprintf(&b, " (--retry-of %s)", r.Imports[0])
+		}
+		b.WriteString("\n")
 	}
 	if r.DryRun {
 		b.WriteString(r.say("Essai : rien n'a été écrit.\n", "Dry run: nothing was written.\n"))

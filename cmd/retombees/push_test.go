@@ -94,19 +94,25 @@ func TestPushTellsWhatBecameOfAFile(t *testing.T) {
 		t.Error(out)
 	}
 	out, _ = u.push(t, exitRejected, file)
-	for _, said := range []string{"3 lignes reçues", "1 créées", "2 rejetées", "ligne 3 : territory « 69627 »", "ligne 4 : indicator « volunteer_hour »", "T3.csv.rejects.csv"} {
+	for _, said := range []string{"3 lignes reçues", "1 créées", "2 rejetées", "ligne 3 : territory « 69627 »", "ligne 4 : indicator « volunteer_hour »", "T3.csv.rejects.csv (--retry-of "} {
 		if !strings.Contains(out, said) {
 			t.Errorf("%q is not said:\n%s", said, out)
 		}
 	}
+	_, of, _ := strings.Cut(out, "--retry-of ")
+	of, _, _ = strings.Cut(of, ")")
 	rejects, err := os.ReadFile(filepath.Join(p.dir, "T3.csv.rejects.csv"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	mended := u.write(t, "mended.csv", strings.NewReplacer("69627", "69029", "volunteer_hour;", "volunteer_hours;").Replace(string(rejects)))
-	out, _ = u.push(t, 0, mended, "--language", "en")
+	out, _ = u.push(t, 0, mended, "--language", "en", "--retry-of", of)
 	if !strings.Contains(out, "2 created") {
 		t.Error(out)
+	}
+	twice := u.write(t, "twice.csv", csvHeader+strings.Repeat("volunteer_hours;69266;T4 2023;12;h\r\n", 2))
+	if out, _ = u.push(t, exitRefused, twice); !strings.Contains(out, "ligne 2 : Les lignes 2 et 3") {
+		t.Errorf("a fault of a whole row:\n%s", out)
 	}
 	out, _ = u.push(t, 0, mended, "--json")
 	if !strings.Contains(out, `"unchanged": 2`) {

@@ -50,8 +50,8 @@ type Import struct {
 		IgnoredColumns []string          `json:"ignored_columns"`
 	} `json:"file"`
 	Progress ImportProgress `json:"progress"`
-	ByCode   []CodeCount     `json:"errors_by_code"`
-	Rows     []ImportRow     `json:"rows"`
+	ByCode   []CodeCount    `json:"errors_by_code"`
+	Rows     []ImportRow    `json:"rows"`
 	// Deletions are those planned, when there are some.
 	Deletions *struct {
 		Planned int `json:"planned"`

@@ -58,11 +58,11 @@ func (p *Problem) Error() string {
 // String is the fault on one line.
 func (f Fault) String() string {
 	s := first(f.Field, f.Pointer, f.Parameter, f.Header)
-	if f.Value != "" {
+	if s != "" && f.Value != "" {
 		s += fmt.Sprintf(" « %s »", f.Value)
 	}
 	if s != "" {
-		s = strings.TrimSpace(s) + " : "
+		s += " : "
 	}
 	s += first(f.Detail, f.Code)
 	if f.Hint != "" {
