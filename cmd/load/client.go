@@ -99,7 +99,7 @@ func (w *world) singleWrites(ctx context.Context, s *server, length time.Duratio
 // for the Métropole, these for communes of the Ain, each indicator in a commune
 // of its own so that no check compares two of them.
 func (w *world) single(n int) (token string, body []byte) {
-	organisation, n := n%organisations, n/organisations
+	organisation, n := n%len(w.tokens), n/len(w.tokens)
 	indicator := w.indicators[n%len(w.indicators)]
 	place := w.elsewhere[n%len(w.elsewhere)]
 	return w.tokens[organisation], fmt.Appendf(nil, `{"indicator":%q,"territory":%q,"period":"2025-Q1","value":%d,"unit":%q}`,

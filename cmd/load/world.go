@@ -18,9 +18,10 @@ import (
 
 // The workload of the issue: 5,000 organisations × 60 indicators × 58 communes
 // × 40 quarters, of which each organisation states 5 (commune, indicator)
-// series of 40 quarters.
+// series of 40 quarters. Fewer observations are of fewer organisations.
 const (
 	organisations = 5000
+	series        = 5
 	indicators    = 60
 	quarters      = 40
 	firstYear     = 2016
@@ -97,11 +98,12 @@ func (w *world) register(ctx context.Context, s *store.Store, issuer *auth.Issue
 	}
 	span := impact.Period{Start: impact.NewDate(firstYear, time.January, 1), End: impact.NewDate(firstYear+quarters/4-1, time.December, 31)}
 	random := rand.New(rand.NewPCG(1, 2))
-	series := observations / organisations / quarters
-	w.tokens, w.bodies = make([]string, organisations), make([][]byte, organisations)
+	senders := min(organisations, observations/series/quarters)
+	series := observations / senders / quarters
+	w.tokens, w.bodies = make([]string, senders), make([][]byte, senders)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(16)
-	for i := range organisations {
+	for i := range senders {
 		seat := impact.TerritoryID(w.communes[random.IntN(len(w.communes))])
 		w.bodies[i] = w.body(random, series)
 		g.Go(func() (err error) {
