@@ -2,6 +2,7 @@ package format
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -118,6 +119,7 @@ func (w *workbook) mergedCells(name string) ([]rectangle, error) {
 		}
 		switch {
 		case errors.Is(err, io.EOF):
+			slices.SortStableFunc(out, func(a, b rectangle) int { return cmp.Compare(a.top, b.top) })
 			return out, nil
 		case p.err != nil:
 			return nil, p.err
@@ -129,6 +131,9 @@ func (w *workbook) mergedCells(name string) ([]rectangle, error) {
 
 // rectangle holds columns and rows from 1, both ends included.
 type rectangle struct{ left, top, right, bottom int }
+
+// width is how many of the first columns it covers.
+func (r rectangle) width(columns int) int { return max(0, min(r.right, columns)-r.left+1) }
 
 func readRectangle(ref string) (r rectangle, ok bool) {
 	a, b, ok := strings.Cut(ref, ":")
@@ -155,7 +160,8 @@ type sheetSource struct {
 	w      *workbook
 	table  *Table
 	part   *xmlPart
-	merged []rectangle // those that end above the present row are gone
+	merged []rectangle // by the row they begin on, those not yet reached
+	open   []rectangle // those of the present row
 	sample []*Record   // read already
 	line   int
 	done   bool
@@ -195,11 +201,7 @@ func (x *sheetSource) judged(r *Record) *Record {
 			r.Cells[i] = asShown(members[i], r.Cells[i], len("2024"))
 		}
 	}
-	x.merged = slices.DeleteFunc(x.merged, func(m rectangle) bool { return m.bottom < r.Line })
-	for _, m := range x.merged {
-		if m.top > r.Line {
-			continue
-		}
+	for _, m := range x.mergedOn(r.Line, len(members)) {
 		for column := m.left; column <= min(m.right, len(members)); column++ {
 			if members[column-1] == "" || column == m.left && r.Line == m.top || column <= len(r.Cells) && r.Cells[column-1] != "" {
 				continue
@@ -208,6 +210,25 @@ func (x *sheetSource) judged(r *Record) *Record {
 		}
 	}
 	return r
+}
+
+// mergedOn gives the merged cells of a row, in the columns there are. Those that
+// a program wrote do not overlap, so a row has no more of them than it is wide:
+// more are left out, or a small file would have millions to tell of.
+func (x *sheetSource) mergedOn(line, columns int) []rectangle {
+	x.open = slices.DeleteFunc(x.open, func(m rectangle) bool { return m.bottom < line })
+	wide := 0
+	for _, m := range x.open {
+		wide += m.width(columns)
+	}
+	for ; len(x.merged) > 0 && x.merged[0].top <= line; x.merged = x.merged[1:] {
+		m := x.merged[0]
+		if w := m.width(columns); m.bottom >= line && w > 0 && wide+w <= columns {
+			x.open = append(x.open, m)
+			wide += w
+		}
+	}
+	return x.open
 }
 
 // asShown keeps what is shown of a day, except where a whole day is asked for.

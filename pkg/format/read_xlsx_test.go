@@ -159,6 +159,18 @@ func TestCellsOfEveryKind(t *testing.T) {
 	}
 }
 
+// Merged cells that overlap, which no program writes, are not told each by each:
+// fifty thousand of them over every row would make millions of faults.
+func TestMergedCellsThatOverlap(t *testing.T) {
+	files := sheet(`<row r="2"><c r="A2" t="inlineStr"><is><t>x</t></is></c></row><row r="3"/><row r="4"><c r="C4" t="inlineStr"><is><t>y</t></is></c></row>`)
+	const one = "xl/worksheets/one.xml"
+	files[one] = strings.Replace(files[one], "</sheetData>", "</sheetData>"+strings.Repeat(`<mergeCell ref="A2:B9"/>`, 5000)+`<mergeCell ref="D1:ZZ9"/><mergeCell ref="C2:C3"/>`, 1)
+	_, got := read(t, parts(t, files), format.ReadOptions{})
+	if want := []string{"1/2 |x||| !missing_field@2", "2/4 |||| note=y !missing_field@1 !missing_field@2"}; !cmp.Equal(want, got) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestWorkbooksThatCostTooMuchAreRefused(t *testing.T) {
 	zeros := strings.Repeat("0", 8<<20)
 	wide := `<row r="2"><c r="ZZ2"><v>1</v></c></row>`
