@@ -23,7 +23,7 @@ type OrganisationStore interface {
 	FindEachOrganisation(ctx context.Context, p impact.Principal, refs []string) (map[string][]impact.Organisation, error)
 	UpdateOrganisation(ctx context.Context, p impact.Principal, id impact.OrganisationID, version int, change func(*impact.Organisation) error) (impact.Organisation, error)
 	Organisations(ctx context.Context, p impact.Principal, f impact.OrganisationFilter, page impact.Page) ([]impact.Organisation, []string, error)
-	ConsentingOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
+	ShownOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
 }
 
 // OrganisationInput is what a person states about an organisation.
@@ -99,8 +99,8 @@ type Site struct {
 	To        string `json:"to,omitempty" format:"date"`
 }
 
-// Organisation is who acts. Read without a right on it, by its consent, the
-// members external_ids, group, questionnaires, version, created_at and
+// Organisation is who acts. Read by its consent, or by a network it is in that
+// has no mandate organisations.read, the members external_ids, group, questionnaires, version, created_at and
 // updated_at are null: view says so.
 type Organisation struct {
 	ID string `json:"id"`
@@ -535,16 +535,12 @@ func (s *server) only(c *call, ref string, found []impact.Organisation) (*impact
 	return nil, impact.NotFoundError()
 }
 
-// findShown gives the organisations a reference may mean for a reader: those
-// it has a right on, else those that consented to be read.
+// findShown gives the organisations a reference may mean, as the caller is
+// shown them.
 func (s *server) findShown(c *call, ref string) ([]impact.Organisation, []impact.Fault, error) {
-	found, warnings, err := s.find(c, ref)
-	if err != nil || len(found) > 0 {
-		return found, warnings, err
-	}
-	ref, _, _ = impact.NormaliseReference(ref) // whose faults find has told
-	found, err = s.Organisations.ConsentingOrganisations(c.r.Context(), c.principal, ref)
-	return found, warnings, err
+	return identified(ref, func(ref string) ([]impact.Organisation, error) {
+		return s.Organisations.ShownOrganisations(c.r.Context(), c.principal, ref)
+	})
 }
 
 // find gives the organisations a reference may mean; identifiers are
@@ -555,6 +551,12 @@ func (s *server) find(c *call, ref string) ([]impact.Organisation, []impact.Faul
 
 // findIn is find within the transaction of the context.
 func (s *server) findIn(ctx context.Context, c *call, ref string) ([]impact.Organisation, []impact.Fault, error) {
+	return identified(ref, func(ref string) ([]impact.Organisation, error) {
+		return s.Organisations.FindOrganisations(ctx, c.principal, ref)
+	})
+}
+
+func identified(ref string, find func(ref string) ([]impact.Organisation, error)) ([]impact.Organisation, []impact.Fault, error) {
 	ref, warning, fault := impact.NormaliseReference(ref)
 	if fault != nil {
 		return nil, nil, impact.Refuse(*fault)
@@ -563,7 +565,7 @@ func (s *server) findIn(ctx context.Context, c *call, ref string) ([]impact.Orga
 	if warning != nil {
 		warnings = append(warnings, *warning)
 	}
-	found, err := s.Organisations.FindOrganisations(ctx, c.principal, ref)
+	found, err := find(ref)
 	return found, warnings, err
 }
 

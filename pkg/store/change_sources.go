@@ -49,14 +49,21 @@ func organisationChanges(ctx context.Context, s *Store, p impact.Principal, w ch
 	if err := db.Find(&rows).Error; err != nil {
 		return nil, err
 	}
+	changed := make([]organisationRow, len(rows))
+	for i, r := range rows {
+		changed[i] = r.Row
+	}
+	now, err := organisationsOf(changed)
+	if err == nil {
+		err = s.asShown(ctx, p, now)
+	}
+	if err != nil {
+		return nil, err
+	}
 	list := make([]impact.Change, len(rows))
 	for i, r := range rows {
-		now, err := organisationsOf([]organisationRow{r.Row})
-		if err != nil {
-			return nil, err
-		}
 		list[i] = r.Place.change(impact.OrganisationChange, string(r.Row.ID), r.Row.Version, false)
-		list[i].Organisation, list[i].Resource = r.Row.ID, now[0]
+		list[i].Organisation, list[i].Resource = r.Row.ID, now[i]
 	}
 	return list, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,36 +173,50 @@ func (s *Store) shownOrganisation(p impact.Principal) func(*gorm.DB) *gorm.DB {
 	}
 }
 
-// asShown puts into public form the organisations that the caller reads by
-// their consent alone.
+// asShown puts into public form the organisations of which the caller may not
+// read everything: those it reads by their consent alone, and members that gave
+// their network no mandate for it. That an organisation is a member is said by
+// the network; what only partners know is opened by the organisation.
 func (s *Store) asShown(ctx context.Context, p impact.Principal, list []impact.Organisation) error {
 	if len(list) == 0 || p.Role == impact.RoleSteward || p.Role == impact.RoleAdministrator {
 		return nil
 	}
-	own := map[impact.OrganisationKey]bool{}
 	keys := make([]impact.OrganisationKey, len(list))
 	for i := range list {
 		keys[i] = list[i].Key
 	}
-	var seen []impact.OrganisationKey
-	if err := s.orm(ctx).Model(&organisationRow{}).Scopes(s.ownOrganisation(p)).Where("key IN ?", keys).Pluck("key", &seen).Error; err != nil {
+	condition, args := s.knowsOrganisation(p)
+	var known []impact.OrganisationKey
+	if err := s.orm(ctx).Model(&organisationRow{}).Where(condition, args...).Where("key IN ?", keys).Pluck("key", &known).Error; err != nil {
 		return err
 	}
-	for _, k := range seen {
-		own[k] = true
-	}
 	for i := range list {
-		if !own[list[i].Key] {
+		if !slices.Contains(known, list[i].Key) {
 			list[i] = list[i].PublicForm()
 		}
 	}
 	return nil
 }
 
-// ConsentingOrganisations gives those a reference may mean (see
-// FindOrganisations) among the ones whose consent lets the caller read them,
-// in public form. Ids in somebody's system are not public and find nothing.
-func (s *Store) ConsentingOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error) {
+// ShownOrganisations gives those a reference may mean (see FindOrganisations) as
+// a reader is shown them: those it may see, else those whose consent lets it
+// read them. Ids in somebody's system find nothing among the latter, they are
+// not public.
+func (s *Store) ShownOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error) {
+	found, err := s.FindOrganisations(ctx, p, ref)
+	if err == nil && len(found) == 0 {
+		found, err = s.consentingOrganisations(ctx, p, ref)
+	}
+	if err == nil {
+		err = s.asShown(ctx, p, found)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking up an organisation: %w", err)
+	}
+	return found, nil
+}
+
+func (s *Store) consentingOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error) {
 	scheme, rest, _ := strings.Cut(ref, ":")
 	column := "id"
 	switch scheme {
@@ -214,12 +229,5 @@ func (s *Store) ConsentingOrganisations(ctx context.Context, p impact.Principal,
 		column, ref = scheme, rest
 	}
 	agreed, kinds := consenting(p.Shows())
-	found, err := s.organisations(s.orm(ctx).Where(agreed, kinds...).Where(column+" = ?", ref).Order("id").Limit(100))
-	if err != nil {
-		return nil, fmt.Errorf("looking up an organisation: %w", err)
-	}
-	for i := range found {
-		found[i] = found[i].PublicForm()
-	}
-	return found, nil
+	return s.organisations(s.orm(ctx).Where(agreed, kinds...).Where(column+" = ?", ref).Order("id").Limit(100))
 }

@@ -87,7 +87,7 @@ func TestConsentsOpenTheRegister(t *testing.T) {
 		for ref, want := range map[string]int{
 			string(open.ID): 1, "siret:35600000000048": 1, "siren:356000000": 1, "siren:": 0, "ext:crm:Ouverte": 0, string(half.ID): 0, "siren:552100554": 0, "": 0,
 		} {
-			found, err := s.ConsentingOrganisations(ctx, nobody, ref)
+			found, err := s.ShownOrganisations(ctx, nobody, ref)
 			if err != nil || len(found) != want || want == 1 && (!found[0].Public || found[0].ExternalIDs != nil) {
 				t.Errorf("%s: %+v %v", ref, found, err)
 			}
@@ -101,7 +101,7 @@ func TestConsentsOpenTheRegister(t *testing.T) {
 			if got := registered(t, s, nobody, impact.OrganisationFilter{}); got != nil {
 				t.Error(got)
 			}
-			if found, err := s.ConsentingOrganisations(ctx, nobody, string(open.ID)); err != nil || len(found) > 0 {
+			if found, err := s.ShownOrganisations(ctx, nobody, string(open.ID)); err != nil || len(found) > 0 {
 				t.Error(found, err)
 			}
 			set(open, impact.Listed, false, impact.Unchanged)

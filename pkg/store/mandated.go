@@ -32,6 +32,18 @@ func (s *Store) seesOrganisation(p impact.Principal) (string, []any) {
 	return "1 = 0", nil
 }
 
+// knowsOrganisation is the condition that a caller may read all of an
+// organisation: itself, or one that gave its network a mandate for it.
+func (s *Store) knowsOrganisation(p impact.Principal) (string, []any) {
+	if p.Role != impact.RoleNetwork {
+		return s.seesOrganisation(p)
+	}
+	today := int32(s.today())
+	return `(organisations.key IN (SELECT n.organisation FROM networks AS n WHERE n.id = ?
+		UNION SELECT r.organisation FROM mandate_rights AS r WHERE r.network = ? AND r.scope IN (?, ?) AND r.valid_from <= ? AND r.valid_to >= ?))`,
+		[]any{string(p.Network), string(p.Network), string(impact.OrganisationsRead), string(impact.OrganisationsWrite), today, today}
+}
+
 // seesObservation is the condition on facts, as table f beside organisations: an
 // organisation's own; for a network its own, and those a mandate in force lets
 // it read, organisation, indicator and period alike; for a buyer what is

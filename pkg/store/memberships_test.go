@@ -169,3 +169,71 @@ func TestPutMembership(t *testing.T) {
 		}
 	})
 }
+
+// TestANetworkKnowsAMemberByMandate: that an organisation is a member is said by
+// the network alone, so it opens no more than everyone may know.
+func TestANetworkKnowsAMemberByMandate(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		network, err := s.CreateNetwork(ctx, admin, impact.Network{Name: "Réseau"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		org, _, err := s.CreateOrganisation(ctx, admin, impact.Organisation{
+			Name: "Une", SIRET: "73282932000074", SIREN: "732829320", Class: impact.Association, StructureKind: "ACI", GroupID: "holding",
+			ExternalIDs: []impact.ExternalID{{Source: "bank", ID: "secret"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		self := impact.Principal{Client: "network", Role: impact.RoleNetwork, Network: network.ID}
+		sees := func() (full, public int) {
+			t.Helper()
+			list, _, err := s.Organisations(ctx, self, impact.OrganisationFilter{}, impact.Page{Limit: 10})
+			if err != nil {
+				t.Fatal(err)
+			}
+			one, err := s.ShownOrganisations(ctx, self, "siret:73282932000074")
+			if err != nil || len(one) != len(list) {
+				t.Fatal(one, err)
+			}
+			for i, o := range list {
+				if o.Public != one[i].Public || o.Public != (o.GroupID == "") || o.Public != (len(o.ExternalIDs) == 0) {
+					t.Errorf("%+v %+v", o, one[i])
+				}
+				if o.Public {
+					public++
+				} else {
+					full++
+				}
+			}
+			return full, public
+		}
+		if full, public := sees(); full+public > 0 {
+			t.Errorf("a stranger is seen: %d, %d", full, public)
+		}
+		if _, _, err := s.PutMembership(ctx, self, network.ID, &org, impact.Membership{From: impact.MinDate, To: impact.MaxDate}); err != nil {
+			t.Fatal(err)
+		}
+		if full, public := sees(); full != 0 || public != 1 {
+			t.Errorf("a member without mandate: %d in full, %d in public form", full, public)
+		}
+		owner := impact.Principal{Client: "one", Role: impact.RoleOrganisation, Organisation: org.ID}
+		everything := impact.Period{Start: impact.MinDate, End: impact.MaxDate}
+		m, err := s.CreateMandate(ctx, owner, impact.Mandate{
+			Network: network.ID, Scopes: []impact.Scope{impact.OrganisationsRead}, Periods: everything, ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if full, _ := sees(); full != 1 {
+			t.Errorf("with a mandate: %d in full", full)
+		}
+		if _, err := s.DecideMandate(ctx, owner, m.ID, impact.RevokeMandate); err != nil {
+			t.Fatal(err)
+		}
+		if full, public := sees(); full != 0 || public != 1 {
+			t.Errorf("after it: %d in full, %d in public form", full, public)
+		}
+	})
+}

@@ -336,9 +336,6 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 		return nil, nil, err
 	}
 	list, err = s.organisations(db)
-	if err == nil {
-		err = s.asShown(ctx, p, list)
-	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing organisations: %w", err)
 	}
@@ -348,6 +345,9 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 		}
 		return []string{strconv.FormatInt(o.UpdatedAt.UnixMilli(), 10), string(o.ID)}
 	})
+	if err = s.asShown(ctx, p, list); err != nil {
+		return nil, nil, fmt.Errorf("listing organisations: %w", err)
+	}
 	return list, next, nil
 }
 
