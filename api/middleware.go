@@ -218,7 +218,7 @@ func (c *call) crossOrigin() {
 }
 
 const (
-	exposed        = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, Deprecation, Sunset, Preference-Applied, Content-Disposition"
+	exposed        = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, Deprecation, Sunset, Preference-Applied, Content-Disposition, Impact-Mandate"
 	allowedHeaders = "Authorization, Content-Type, Accept-Language, If-None-Match, Prefer"
 )
 
