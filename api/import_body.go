@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -132,7 +131,7 @@ func spool(from io.Reader, name, mediaType string) (*sentFile, error) {
 		return nil, fmt.Errorf("making room for a file: %w", err)
 	}
 	file := &sentFile{File: f, name: cutText(name, 200), mediaType: cutText(mediaType, 200)}
-	var h hash.Hash = sha256.New()
+	h := sha256.New()
 	if file.size, err = io.Copy(io.MultiWriter(f, h), from); err != nil {
 		file.forget()
 		return nil, broken(err)

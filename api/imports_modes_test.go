@@ -52,22 +52,38 @@ func TestImportModes(t *testing.T) {
 		x := w.organisation
 		x.sent(t, "", file("69266 2024-Q1 10 first", "69266 2024-Q2 20", "69266 2024-Q3 30"))
 		for _, step := range []struct{ name, query, file, counts, held string }{
-			{"a dry run says what would happen and leaves all as it is", "?dry_run=true", file("69266 2024-Q1 11", "69266 2024-Q2 20", "69266 2024-Q4 40"),
-				"received 3, would_create 1, would_update 1, would_leave 1", "2024-Q1 10 first; 2024-Q2 20; 2024-Q3 30"},
-			{"merging leaves what the row leaves out", "", file("69266 2024-Q1 11", "69266 2024-Q2 ."),
-				"received 2, updated 1, unchanged 1", "2024-Q1 11 first; 2024-Q2 20; 2024-Q3 30"},
-			{"an action of the row goes before the mode", "", "action," + importHeader + "R,insertion_hours,69266,2024-Q1,12,h,\nD,insertion_hours,69266,2024-Q3,,,\nM,insertion_hours,69266,2024-Q4,40,h,\n",
-				"received 3, created 1, updated 1, deleted 1", "2024-Q1 12; 2024-Q2 20; 2024-Q4 40"},
-			{"keys are deleted, once", "?mode=delete", file("69266 2024-Q4 .", "69266 2024-Q3 ."),
-				"received 2, unchanged 1, deleted 1", "2024-Q1 12; 2024-Q2 20"},
-			{"all or nothing, all", "?atomicity=all", file("69266 2024-Q3 30", "69266 2024-Q4 40"),
-				"received 2, created 2", "2024-Q1 12; 2024-Q2 20; 2024-Q3 30; 2024-Q4 40"},
-			{"a replacing file that would delete less than it may", "?mode=replace&scope=period:2024&max_delete_ratio=0.25", file("69266 2024-Q1 12", "69266 2024-Q2 21", "69266 2024-Q3 30"),
-				"received 3, updated 1, unchanged 2, deleted 1", "2024-Q1 12; 2024-Q2 21; 2024-Q3 30"},
-			{"a replacing dry run tells its deletions", "?mode=replace&scope=period:2024&dry_run=true", file("69266 2024-Q1 12"),
-				"received 1, would_leave 1, would_delete 2", "2024-Q1 12; 2024-Q2 21; 2024-Q3 30"},
-			{"an empty cell of a replacing file deletes", "?mode=replace&scope=period:2024", file("69266 2024-Q1 12", "69266 2024-Q2 .", "69266 2024-Q3 30"),
-				"received 3, unchanged 2, deleted 1", "2024-Q1 12; 2024-Q3 30"},
+			{
+				"a dry run says what would happen and leaves all as it is", "?dry_run=true", file("69266 2024-Q1 11", "69266 2024-Q2 20", "69266 2024-Q4 40"),
+				"received 3, would_create 1, would_update 1, would_leave 1", "2024-Q1 10 first; 2024-Q2 20; 2024-Q3 30",
+			},
+			{
+				"merging leaves what the row leaves out", "", file("69266 2024-Q1 11", "69266 2024-Q2 ."),
+				"received 2, updated 1, unchanged 1", "2024-Q1 11 first; 2024-Q2 20; 2024-Q3 30",
+			},
+			{
+				"an action of the row goes before the mode", "", "action," + importHeader + "R,insertion_hours,69266,2024-Q1,12,h,\nD,insertion_hours,69266,2024-Q3,,,\nM,insertion_hours,69266,2024-Q4,40,h,\n",
+				"received 3, created 1, updated 1, deleted 1", "2024-Q1 12; 2024-Q2 20; 2024-Q4 40",
+			},
+			{
+				"keys are deleted, once", "?mode=delete", file("69266 2024-Q4 .", "69266 2024-Q3 ."),
+				"received 2, unchanged 1, deleted 1", "2024-Q1 12; 2024-Q2 20",
+			},
+			{
+				"all or nothing, all", "?atomicity=all", file("69266 2024-Q3 30", "69266 2024-Q4 40"),
+				"received 2, created 2", "2024-Q1 12; 2024-Q2 20; 2024-Q3 30; 2024-Q4 40",
+			},
+			{
+				"a replacing file that would delete less than it may", "?mode=replace&scope=period:2024&max_delete_ratio=0.25", file("69266 2024-Q1 12", "69266 2024-Q2 21", "69266 2024-Q3 30"),
+				"received 3, updated 1, unchanged 2, deleted 1", "2024-Q1 12; 2024-Q2 21; 2024-Q3 30",
+			},
+			{
+				"a replacing dry run tells its deletions", "?mode=replace&scope=period:2024&dry_run=true", file("69266 2024-Q1 12"),
+				"received 1, would_leave 1, would_delete 2", "2024-Q1 12; 2024-Q2 21; 2024-Q3 30",
+			},
+			{
+				"an empty cell of a replacing file deletes", "?mode=replace&scope=period:2024", file("69266 2024-Q1 12", "69266 2024-Q2 .", "69266 2024-Q3 30"),
+				"received 3, unchanged 2, deleted 1", "2024-Q1 12; 2024-Q3 30",
+			},
 		} {
 			a := x.sent(t, step.query, step.file)
 			if got := counts(t, a); got != step.counts {

@@ -98,10 +98,17 @@ func TestLifeOfAMandate(t *testing.T) {
 			value  any
 			where  string
 		}{
-			{"scopes", []string{}, "/scopes"}, {"scopes", []string{"imports.write"}, "/scopes/0"}, {"scopes", []string{"observations.read", "observations.read"}, "/scopes/1"},
-			{"indicators", []string{"heures"}, "/indicators/0"}, {"indicators", []string{}, "/indicators"}, {"periods", object{"from": "2025", "to": "2024"}, "/periods/to"},
-			{"periods", object{"from": "soon"}, "/periods/from"}, {"valid_to", "2001-01-01", "/valid_to"}, {"valid_from", "31/12/2030", "/valid_from"},
-			{"to", object{"network": "NOBODY"}, "/to/network"}, {"from", object{"organisation": "siren:552100554"}, "/from/organisation"},
+			{"scopes", []string{}, "/scopes"},
+			{"scopes", []string{"imports.write"}, "/scopes/0"},
+			{"scopes", []string{"observations.read", "observations.read"}, "/scopes/1"},
+			{"indicators", []string{"heures"}, "/indicators/0"},
+			{"indicators", []string{}, "/indicators"},
+			{"periods", object{"from": "2025", "to": "2024"}, "/periods/to"},
+			{"periods", object{"from": "soon"}, "/periods/from"},
+			{"valid_to", "2001-01-01", "/valid_to"},
+			{"valid_from", "31/12/2030", "/valid_from"},
+			{"to", object{"network": "NOBODY"}, "/to/network"},
+			{"from", object{"organisation": "siren:552100554"}, "/from/organisation"},
 		} {
 			body := object{"to": object{"network": "FEDATE"}, "scopes": []string{"observations.read"}}
 			body[wrong.member] = wrong.value

@@ -27,16 +27,16 @@ type TokenError struct {
 	Description string `json:"error_description,omitempty"`
 }
 
-// oauthRefusal is a refusal that has the form of RFC 6749 from the start.
-type oauthRefusal struct {
+// oauthError is a refusal that has the form of RFC 6749 from the start.
+type oauthError struct {
 	status            int
 	code, description string
 }
 
-func (r *oauthRefusal) Error() string { return r.code + ": " + r.description }
+func (r *oauthError) Error() string { return r.code + ": " + r.description }
 
-func oauthError(status int, code, description string) error {
-	return &oauthRefusal{status, code, description}
+func oauthRefusal(status int, code, description string) error {
+	return &oauthError{status, code, description}
 }
 
 // form reads the body of an OAuth request: each parameter at most once. Nothing
@@ -51,11 +51,11 @@ func (c *call) form() (url.Values, error) {
 	}
 	form, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, oauthError(http.StatusBadRequest, "invalid_request", "The form cannot be read.")
+		return nil, oauthRefusal(http.StatusBadRequest, "invalid_request", "The form cannot be read.")
 	}
 	for name, v := range form {
 		if len(v) > 1 {
-			return nil, oauthError(http.StatusBadRequest, "invalid_request", "The parameter "+strconv.Quote(name)+" is given several times.")
+			return nil, oauthRefusal(http.StatusBadRequest, "invalid_request", "The parameter "+strconv.Quote(name)+" is given several times.")
 		}
 	}
 	return form, nil
@@ -80,7 +80,7 @@ func (s *server) authenticated(c *call, form url.Values) (impact.Client, error) 
 	}
 	id, secret, basic, ok := credentials(c.r, form)
 	if !ok {
-		return impact.Client{}, oauthError(http.StatusBadRequest, "invalid_request", "Send the client id and secret once: in the Authorization header (Basic) or in the form.")
+		return impact.Client{}, oauthRefusal(http.StatusBadRequest, "invalid_request", "Send the client id and secret once: in the Authorization header (Basic) or in the form.")
 	}
 	if id == "" || secret == "" {
 		return impact.Client{}, c.unknownClient(basic)
@@ -113,12 +113,12 @@ func (s *server) authenticated(c *call, form url.Values) (impact.Client, error) 
 func (s *server) asserted(c *call, form url.Values) (impact.Client, error) {
 	assertion := form.Get("client_assertion")
 	if form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" || assertion == "" {
-		return impact.Client{}, oauthError(http.StatusBadRequest, "invalid_request", "client_assertion goes with client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer.")
+		return impact.Client{}, oauthRefusal(http.StatusBadRequest, "invalid_request", "client_assertion goes with client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer.")
 	}
 	if c.r.Header.Get("Authorization") != "" || form.Has("client_secret") {
-		return impact.Client{}, oauthError(http.StatusBadRequest, "invalid_request", "Send a secret or an assertion, not both.")
+		return impact.Client{}, oauthRefusal(http.StatusBadRequest, "invalid_request", "Send a secret or an assertion, not both.")
 	}
-	refused := oauthError(http.StatusUnauthorized, "invalid_client", "The assertion does not hold: RFC 7523, signed with a registered key, iss and sub the client id, aud the issuer, exp within 10 minutes, a new jti.")
+	refused := oauthRefusal(http.StatusUnauthorized, "invalid_client", "The assertion does not hold: RFC 7523, signed with a registered key, iss and sub the client id, aud the issuer, exp within 10 minutes, a new jti.")
 	id, err := auth.AssertedClient(assertion)
 	if err != nil || id == "" || form.Has("client_id") && form.Get("client_id") != id {
 		return impact.Client{}, refused
@@ -186,7 +186,7 @@ func (c *call) unknownClient(basic bool) error {
 	if basic || c.r.Header.Get("Authorization") == "" {
 		c.w.Header().Set("WWW-Authenticate", `Basic realm="retombees"`)
 	}
-	return oauthError(http.StatusUnauthorized, "invalid_client", "The client is unknown, or its secret is wrong.")
+	return oauthRefusal(http.StatusUnauthorized, "invalid_client", "The client is unknown, or its secret is wrong.")
 }
 
 // failOAuth gives a refusal met before or after the exchange itself (a body too
@@ -199,10 +199,10 @@ func (c *call) failOAuth(e *impact.Error, status int) {
 	case status >= 500:
 		code = "server_error"
 	}
-	c.refuseOAuth(&oauthRefusal{status, code, strings.TrimSpace(e.Detail.EN + " " + e.Hint.EN)})
+	c.refuseOAuth(&oauthError{status, code, strings.TrimSpace(e.Detail.EN + " " + e.Hint.EN)})
 }
 
-func (c *call) refuseOAuth(r *oauthRefusal) {
+func (c *call) refuseOAuth(r *oauthError) {
 	b, err := json.Marshal(TokenError{r.code, r.description})
 	if err != nil {
 		c.err = errors.Join(c.err, err)

@@ -71,7 +71,7 @@ func (s *server) revoke(c *call) error {
 		return err
 	}
 	if strings.HasPrefix(token, "rtb_") {
-		return oauthError(http.StatusBadRequest, "unsupported_token_type", "Secrets and API keys are not ended here: see /v1/clients and /v1/api-keys.")
+		return oauthRefusal(http.StatusBadRequest, "unsupported_token_type", "Secrets and API keys are not ended here: see /v1/clients and /v1/api-keys.")
 	}
 	t, err := s.Tokens.Inspect(c.r.Context(), token)
 	if impact.KindOf(err) == impact.Unauthenticated {
@@ -81,10 +81,10 @@ func (s *server) revoke(c *call) error {
 		return err
 	}
 	if t.ID == "" {
-		return oauthError(http.StatusBadRequest, "unsupported_token_type", "Its issuer gave this token no jti; it cannot be ended here.")
+		return oauthRefusal(http.StatusBadRequest, "unsupported_token_type", "Its issuer gave this token no jti; it cannot be ended here.")
 	}
 	if t.Principal.Client != client.ID && !slices.Contains(client.Scopes, impact.ClientsManage) {
-		return oauthError(http.StatusBadRequest, "unauthorized_client", "The token is another client's.")
+		return oauthRefusal(http.StatusBadRequest, "unauthorized_client", "The token is another client's.")
 	}
 	ended, err := s.Revocations.RevokeToken(c.r.Context(), c.principal, t.Principal, t.ID, t.ExpiresAt)
 	if err != nil {
@@ -118,7 +118,7 @@ func (s *server) introspect(c *call) error {
 		return err
 	}
 	if !slices.Contains(client.Scopes, impact.TokensIntrospect) {
-		return oauthError(http.StatusForbidden, "insufficient_scope", "This client lacks the scope tokens.introspect; an administrator gives it by name.")
+		return oauthRefusal(http.StatusForbidden, "insufficient_scope", "This client lacks the scope tokens.introspect; an administrator gives it by name.")
 	}
 	t, err := s.Tokens.Inspect(c.r.Context(), token)
 	if err != nil && impact.KindOf(err) != impact.Unauthenticated {
@@ -147,7 +147,7 @@ func (s *server) tokenSent(c *call) (impact.Client, string, error) {
 	}
 	token := form.Get("token")
 	if token == "" {
-		return impact.Client{}, "", oauthError(http.StatusBadRequest, "invalid_request", "The parameter token is missing.")
+		return impact.Client{}, "", oauthRefusal(http.StatusBadRequest, "invalid_request", "The parameter token is missing.")
 	}
 	return client, token, nil
 }

@@ -81,7 +81,7 @@ func (c *call) entries(faults []impact.Fault) []ProblemEntry {
 
 // fail is the one place where an error becomes HTTP.
 func (c *call) fail(err error) {
-	if r, ok := errors.AsType[*oauthRefusal](err); ok {
+	if r, ok := errors.AsType[*oauthError](err); ok {
 		c.code = r.code
 		c.refuseOAuth(r)
 		return

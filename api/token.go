@@ -59,9 +59,9 @@ func (s *server) token(c *call) error {
 	switch form.Get("grant_type") {
 	case "client_credentials":
 	case "":
-		return oauthError(http.StatusBadRequest, "invalid_request", "grant_type is missing; send grant_type=client_credentials.")
+		return oauthRefusal(http.StatusBadRequest, "invalid_request", "grant_type is missing; send grant_type=client_credentials.")
 	default:
-		return oauthError(http.StatusBadRequest, "unsupported_grant_type", "Only client_credentials is served.")
+		return oauthRefusal(http.StatusBadRequest, "unsupported_grant_type", "Only client_credentials is served.")
 	}
 	client, err := s.authenticated(c, form)
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *server) token(c *call) error {
 	token, expires, err := s.Issuer.Issue(client, scopes)
 	if err != nil {
 		if e, ok := errors.AsType[*impact.Error](err); ok && e.Code == "invalid_scope" {
-			return oauthError(http.StatusBadRequest, "invalid_scope", e.Detail.EN+" "+e.Hint.EN)
+			return oauthRefusal(http.StatusBadRequest, "invalid_scope", e.Detail.EN+" "+e.Hint.EN)
 		}
 		return err
 	}

@@ -61,7 +61,7 @@ func TestAFileArrivesSlowly(t *testing.T) {
 		}
 		line.CloseWithError(err)
 	}()
-	req, err := http.NewRequestWithContext(t.Context(), "POST", s.base+"/v1/imports", body)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.base+"/v1/imports", body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestAnImportSurvivesItsServer(t *testing.T) {
 		x := s.newClient(p, "--role", "organisation", "--organisation", organisation, "atelier")
 
 		file, facts := manyRows()
-		req, err := http.NewRequestWithContext(t.Context(), "POST", s.base+"/v1/imports", strings.NewReader(file))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.base+"/v1/imports", strings.NewReader(file))
 		if err != nil {
 			t.Fatal(err)
 		}

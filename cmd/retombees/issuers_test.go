@@ -52,7 +52,7 @@ func TestATokenOfTheMetropolesProviderOpensTheAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	res, err := http.PostForm(s.base+"/oauth/revoke", url.Values{"token": {token}, "client_id": {admin.ID}, "client_secret": {admin.Secret}})
-	if err != nil || res.StatusCode != 200 || res.Body.Close() != nil {
+	if err != nil || res.StatusCode != http.StatusOK || res.Body.Close() != nil {
 		t.Fatal(res, err)
 	}
 	caller{s.base, token}.must(t, 401, "GET", "/v1/me", "")

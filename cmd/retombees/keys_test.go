@@ -133,7 +133,7 @@ func TestRevocationsReachEveryReplica(t *testing.T) {
 		req.SetBasicAuth(first, secret)
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		res, err := http.DefaultClient.Do(req)
-		if err != nil || res.StatusCode != 200 || res.Body.Close() != nil {
+		if err != nil || res.StatusCode != http.StatusOK || res.Body.Close() != nil {
 			t.Fatal(res, err)
 		}
 		if on(a, token) != http.StatusUnauthorized {

@@ -83,7 +83,7 @@ type pushCmd struct {
 // Run sends the file and prints what became of it. Killed on the way, the same
 // command goes on where it stopped: parts already acknowledged are not sent
 // again, and the one under way has the same Idempotency-Key.
-func (c pushCmd) Run(w *world) error {
+func (c pushCmd) Run(w *world) (err error) {
 	id, secret, key, err := c.credentials(w)
 	if err != nil {
 		return exit(exitDenied, err)
@@ -112,7 +112,7 @@ func (c pushCmd) Run(w *world) error {
 	if rejects.path == "" {
 		rejects.path = c.File + ".rejects.csv"
 	}
-	defer rejects.close()
+	defer func() { err = errors.Join(err, rejects.close()) }()
 	report := &pushReport{File: filepath.Base(c.File), DryRun: c.DryRun, language: c.Language}
 
 	for part, err := range source.parts(c.Dialect) {

@@ -120,10 +120,10 @@ func (r *pushReport) print(w io.Writer, asJSON bool) error {
 
 // verdict is nil when every row was taken.
 func (r *pushReport) verdict() error {
-	switch c := r.Counts; {
-	case c.Rejected == 0:
+	switch c := r.Counts; c.Rejected {
+	case 0:
 		return nil
-	case c.Rejected == c.Received:
+	case c.Received:
 		return exit(exitRefused, errors.New(r.say("toutes les lignes sont rejetées", "every row was rejected")))
 	default:
 		return exit(exitRejected, fmt.Errorf(r.say("%d lignes rejetées sur %d", "%d rows rejected out of %d"), c.Rejected, c.Received))

@@ -279,8 +279,10 @@ func (i *Issuer) Inspect(ctx context.Context, token string) (Token, error) {
 	return Token{v.id, v.principal, v.issuer, v.issued, v.expires}, nil
 }
 
-// Name and Audience are those of the tokens signed here.
-func (i *Issuer) Name() string     { return i.cfg.Issuer }
+// Name is the issuer of the tokens signed here.
+func (i *Issuer) Name() string { return i.cfg.Issuer }
+
+// Audience is that of the tokens signed here.
 func (i *Issuer) Audience() string { return i.cfg.Audience }
 
 // key chooses the key by its kid among ours alone: the token's own jwk, jku,

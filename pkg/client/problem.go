@@ -12,7 +12,7 @@ import (
 )
 
 // Problem is a refusal by the service (RFC 9457): what, where, how to mend it.
-type Problem struct {
+type Problem struct { //nolint:errname // the word of RFC 9457
 	Status    int     `json:"status"`
 	Code      string  `json:"code"` // of the closed list at /v1/problems
 	Title     string  `json:"title"`

@@ -207,7 +207,7 @@ func (c *cellReader) territory(otherwise string) string {
 	s, i := c.text(c.place), c.place
 	name, postal := c.text(c.placeName), c.text(c.postal)
 	if s == "" && name != "" {
-		s, i, name = name, c.placeName, ""
+		s, i = name, c.placeName
 	}
 	switch {
 	case s == "":

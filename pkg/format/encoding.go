@@ -36,7 +36,9 @@ var charsets = map[string]string{
 func decode(in *bufio.Reader, head []byte, mediaType string, l *Layout) (io.Reader, error) {
 	for _, mark := range []struct{ bytes, encoding string }{{"\xef\xbb\xbf", encUTF8}, {"\xff\xfe", encUTF16LE}, {"\xfe\xff", encUTF16BE}} {
 		if bytes.HasPrefix(head, []byte(mark.bytes)) {
-			in.Discard(len(mark.bytes))
+			if _, err := in.Discard(len(mark.bytes)); err != nil {
+				return nil, err
+			}
 			l.Encoding, l.BOM = mark.encoding, true
 			return decoder(in, mark.encoding), nil
 		}

@@ -302,10 +302,10 @@ func (c *csvSource) split(s string) {
 func (c *csvSource) cutQuoted(lineEnd int) error {
 	cells, lines := c.spare[:0], 1
 	var ends []int
-	i, opened, first := 0, false, lineEnd
+	i, first := 0, lineEnd
 	for {
 		// At the beginning of a cell.
-		opened = i < lineEnd && c.buf[i] == '"'
+		opened := i < lineEnd && c.buf[i] == '"'
 		if opened {
 			for i++; ; {
 				q := bytes.IndexByte(c.buf[i:lineEnd], '"')

@@ -247,8 +247,12 @@ func TestGzipAndLimits(t *testing.T) {
 	zip := func(s string) []byte {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)
-		z.Write([]byte(s))
-		z.Close()
+		if _, err := z.Write([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
 		return b.Bytes()
 	}
 	_, got := read(t, zip("indicator;value\nx;1\n"), format.ReadOptions{Name: "a.csv.gz"})

@@ -88,8 +88,8 @@ func (j *jsonSource) pass(c byte) error {
 	if got != c {
 		return j.notJSON("“" + string(c) + "” was expected")
 	}
-	j.in.ReadByte()
-	return nil
+	_, err = j.in.ReadByte()
+	return err
 }
 
 // start goes to the first element of the list.
@@ -161,7 +161,9 @@ func (j *jsonSource) next() (*Record, error) {
 
 // finish makes sure that nothing comes after the list.
 func (j *jsonSource) finish() error {
-	j.in.ReadByte()
+	if _, err := j.in.ReadByte(); err != nil {
+		return readFailure(err)
+	}
 	if !j.bare {
 		if c, err := j.sign(); err != nil || c == ',' {
 			return j.notJSON(`the list is the only member`)
@@ -384,7 +386,9 @@ func (j *jsonSource) entries(r *Record, f *Field, raw jsontext.Value) bool {
 	before := len(r.Faults)
 	dec := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	seen := map[string]bool{}
-	dec.ReadToken()
+	if _, err := dec.ReadToken(); err != nil {
+		return false
+	}
 	for dec.PeekKind() == '"' {
 		tok, _ := dec.ReadToken()
 		name := tok.String()
@@ -412,9 +416,13 @@ func (j *jsonSource) entries(r *Record, f *Field, raw jsontext.Value) bool {
 // texts tells that a JSON list holds texts only.
 func texts(raw jsontext.Value) bool {
 	dec := jsontext.NewDecoder(bytes.NewReader(raw))
-	dec.ReadToken()
+	if _, err := dec.ReadToken(); err != nil {
+		return false
+	}
 	for dec.PeekKind() == '"' {
-		dec.SkipValue()
+		if dec.SkipValue() != nil {
+			return false
+		}
 	}
 	return dec.PeekKind() == ']'
 }

@@ -87,9 +87,10 @@ func (t *Table) openSheet(w *workbook, s sheetPart) error {
 	}
 	x.sample = x.sample[at+1:]
 	t.Layout.Sheet, t.Layout.Decimal, t.numbers = s.name, ",", numberStyle{mark: ','}
-	if t.options.Dialect == "rfc4180" {
+	switch t.options.Dialect {
+	case "rfc4180":
 		t.numbers = numberStyle{strict: true, mark: '.'}
-	} else if t.options.Dialect == "fr" {
+	case "fr":
 		t.numbers.french = true
 	}
 	t.source = x

@@ -20,7 +20,6 @@ import (
 func workbook(t testing.TB, fill func(f *excelize.File)) []byte {
 	t.Helper()
 	f := excelize.NewFile()
-	defer f.Close()
 	fill(f)
 	var b bytes.Buffer
 	if err := f.Write(&b); err != nil {

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -84,9 +85,9 @@ func numberCell(digits string) Cell {
 
 // WriteTemplateXLSX writes a template as a workbook: the data first, its columns
 // of codes formatted as text so that no SIRET loses a digit, then the notes.
-func WriteTemplateXLSX(w io.Writer, t *Template) error {
+func WriteTemplateXLSX(w io.Writer, t *Template) (err error) {
 	f := excelize.NewFile()
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	data, notes, lists := "Saisie", "Aide", "Listes"
 	if t.Lang == impact.English {
 		data, notes, lists = "Data", "Help", "Lists"

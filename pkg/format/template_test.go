@@ -45,7 +45,6 @@ func TestATemplateIsReadyToFillIn(t *testing.T) {
 	check(t, format.WriteTemplateXLSX(&b, template))
 	f, err := excelize.OpenReader(bytes.NewReader(b.Bytes()))
 	check(t, err)
-	defer f.Close()
 	if d := cmp.Diff([]string{"Saisie", "Listes", "Aide"}, f.GetSheetList()); d != "" {
 		t.Error(d)
 	}

@@ -166,11 +166,11 @@ func (n numberStyle) mayGroup(s string) bool {
 }
 
 func cutSign(s, sign string) (string, bool) {
-	before, was := s, false
-	if s, was = strings.CutSuffix(before, sign); !was {
-		s, was = strings.CutPrefix(before, sign)
+	rest, was := strings.CutSuffix(s, sign)
+	if !was {
+		rest, was = strings.CutPrefix(s, sign)
 	}
-	return strings.Trim(s, " "), was
+	return strings.Trim(rest, " "), was
 }
 
 // ungroup gives the digits of an unsigned number, and those of its other

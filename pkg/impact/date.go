@@ -129,10 +129,18 @@ func monthNamed(word string) int {
 }
 
 var monthNames = [12][]string{
-	{"janvier", "janv", "january", "jan"}, {"fevrier", "fevr", "fev", "february", "feb"}, {"mars", "march", "mar"},
-	{"avril", "avr", "april", "apr"}, {"mai", "may"}, {"juin", "june", "jun"}, {"juillet", "juil", "july", "jul"},
-	{"aout", "august", "aug"}, {"septembre", "sept", "september", "sep"}, {"octobre", "oct", "october"},
-	{"novembre", "nov", "november"}, {"decembre", "dec", "december"},
+	{"janvier", "janv", "january", "jan"},
+	{"fevrier", "fevr", "fev", "february", "feb"},
+	{"mars", "march", "mar"},
+	{"avril", "avr", "april", "apr"},
+	{"mai", "may"},
+	{"juin", "june", "jun"},
+	{"juillet", "juil", "july", "jul"},
+	{"aout", "august", "aug"},
+	{"septembre", "sept", "september", "sep"},
+	{"octobre", "oct", "october"},
+	{"novembre", "nov", "november"},
+	{"decembre", "dec", "december"},
 }
 
 func readDate(s string) (Date, bool) {

@@ -521,7 +521,7 @@ func (g *Gazetteer) Named(s, postal string) (id string, warning *Fault) {
 	for _, t := range g.all {
 		name := g.folded[t.Key]
 		within := postal != "" && slices.Contains(t.PostalCodes, postal)
-		if name != want && !(within && strings.HasPrefix(name, want+" ")) {
+		if name != want && (!within || !strings.HasPrefix(name, want+" ")) {
 			continue
 		}
 		switch {

@@ -192,10 +192,10 @@ func (c *ImportCounts) Undone() {
 
 // Outcome sums up: failed when no row was accepted.
 func (c *ImportCounts) Outcome() ImportOutcome {
-	switch {
-	case c.Rejected == 0:
+	switch c.Rejected {
+	case 0:
 		return ImportSucceeded
-	case c.Rejected == c.Received:
+	case c.Received:
 		return ImportNothingSucceeded
 	}
 	return ImportPartiallySucceeded

@@ -1,7 +1,6 @@
 package impact
 
 import (
-	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,11 +68,6 @@ func (m *Mandate) StateOn(today Date) MandateState {
 		return Expired
 	}
 	return m.State
-}
-
-// ActiveOn tells that the mandate may be used on that day.
-func (m *Mandate) ActiveOn(today Date) bool {
-	return m.State == Granted && m.ValidFrom <= today && today <= m.ValidTo
 }
 
 // Spread adds to the indicators their components: a right on a ratio is a right
@@ -199,7 +193,7 @@ func (l Lack) Refusal(u Use, nearest *Mandate, c *Catalogue) Fault {
 		f.Detail = Text{FR: "Le mandat " + id + " ne porte pas sur l'indicateur " + name + ".", EN: "Mandate " + id + " is not about the indicator " + name + "."}
 		f.Hint = Text{FR: "GET /v1/mandates/" + id + " donne ses indicateurs ; demandez-en un autre : POST /v1/mandates.", EN: "GET /v1/mandates/" + id + " gives its indicators; ask for another one: POST /v1/mandates."}
 	case LacksPeriod:
-		interval := boundary(nearest.Periods.Start, "…") + "/" + boundary(nearest.Periods.End, "…")
+		interval := boundary(nearest.Periods.Start) + "/" + boundary(nearest.Periods.End)
 		f.Pointer, f.Value = "/period", u.Period.String()
 		f.Detail = Text{FR: "Le mandat " + id + " porte sur les périodes " + interval + ".", EN: "Mandate " + id + " is about the periods " + interval + "."}
 		f.Hint = Text{FR: "Demandez un mandat qui contient " + u.Period.String() + " : POST /v1/mandates.", EN: "Ask for a mandate that contains " + u.Period.String() + ": POST /v1/mandates."}
@@ -227,14 +221,16 @@ const (
 )
 
 // Decide moves the mandate one step, by one of its two sides (RoleOrganisation
-// or RoleNetwork). Errors: insufficient_scope when the other side decides that,
-// bad_state when the step does not exist from where it stands.
+// or RoleNetwork). Errors: not_mandated when the other side decides that, bad_state
+// when the step does not exist from where it stands.
 func (m *Mandate) Decide(by Role, action MandateAction, today Date) error {
 	state := m.StateOn(today)
 	if action != RevokeMandate && by != RoleOrganisation {
-		return &Error{Kind: Forbidden, Code: "not_mandated",
+		return &Error{
+			Kind: Forbidden, Code: "not_mandated",
 			Detail: Text{FR: "Seule l'organisation accorde ou refuse un mandat sur ses données.", EN: "Only the organisation grants or refuses a mandate on its data."},
-			Hint:   Text{FR: "Le réseau retire sa demande par …/revoke.", EN: "The network takes its request back by …/revoke."}}
+			Hint:   Text{FR: "Le réseau retire sa demande par …/revoke.", EN: "The network takes its request back by …/revoke."},
+		}
 	}
 	switch {
 	case action == GrantMandate && state == Requested && today <= m.ValidTo:
@@ -335,11 +331,6 @@ func scopeList() string {
 		b.WriteString(string(s))
 	}
 	return b.String()
-}
-
-// SortMandates puts mandates in the order of ids, which is that of creation.
-func SortMandates(list []*Mandate) {
-	slices.SortFunc(list, func(a, b *Mandate) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // MandateUse is one line of the log of a mandate: who did what with it, on how

@@ -1,6 +1,7 @@
 package impact
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -95,8 +96,8 @@ func (m *Membership) Check(others []Membership) []Fault {
 		if o.ID == m.ID || o.Deleted || o.From > m.To || m.From > o.To {
 			continue
 		}
-		interval := boundary(o.From, "…") + "/" + boundary(o.To, "…")
-		faults = append(faults, *newFault("inconsistent", boundary(m.From, "…")+"/"+boundary(m.To, "…"),
+		interval := boundary(o.From) + "/" + boundary(o.To)
+		faults = append(faults, *newFault("inconsistent", boundary(m.From)+"/"+boundary(m.To),
 			"Cette organisation est déjà membre sur "+interval+".", "This organisation is already a member over "+interval+".",
 			"Les adhésions d'une même organisation ne se chevauchent pas : corrigez celle qui existe en redonnant son début.",
 			"Memberships of one organisation do not overlap: correct the one that exists by giving its beginning again.").at("/from"))
@@ -105,12 +106,8 @@ func (m *Membership) Check(others []Membership) []Fault {
 	return faults
 }
 
-func boundary(d Date, open string) string {
-	if s := d.String(); s != "" {
-		return s
-	}
-	return open
-}
+// boundary writes an end of an interval that may be open.
+func boundary(d Date) string { return cmp.Or(d.String(), "…") }
 
 // MemberRow is one member as its network's list has it. Identifiers are
 // normalised. Row comes with the faults found while it was read; a row with

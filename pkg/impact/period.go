@@ -63,10 +63,10 @@ func ParsePeriod(s string) (Period, *Fault) {
 }
 
 // ReadPeriod reads a period as people write it in files: what ParsePeriod reads,
-// in any case, and "T3 2025", "3e trimestre 2025", "S1 2025", "1er semestre
-// 2025", "mars 2025", "03/2025", "année 2025", "01/07/2023 - 30/06/2024". A "T"
-// is a quarter, with the warning trimestre_read_as_quarter. Faults:
-// unknown_period_format, period_not_allowed.
+// in any case, and "T3 2025", "3e trimestre 2025", "S1 2025", "mars 2025",
+// "03/2025", "année 2025", "01/07/2023 - 30/06/2024". A "T" is a quarter, with
+// the warning trimestre_read_as_quarter. Faults: unknown_period_format,
+// period_not_allowed.
 func ReadPeriod(s string) (p Period, warning, f *Fault) {
 	if p, ok := readPeriod(s); ok {
 		return p, nil, nil

@@ -22,7 +22,11 @@ func TestLogsOnlyGrow(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer s.Close()
+			t.Cleanup(func() {
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
 			if err := s.Migrate(ctx); err != nil {
 				t.Fatal(err)
 			}

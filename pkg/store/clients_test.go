@@ -215,7 +215,9 @@ func TestAnAssertionIsUsedOnce(t *testing.T) {
 			expires    time.Time
 			want       string
 		}{
-			{"a", "1", now.Add(time.Minute), ""}, {"a", "1", now.Add(time.Minute), "already_exists"}, {"b", "1", now.Add(time.Minute), ""},
+			{"a", "1", now.Add(time.Minute), ""},
+			{"a", "1", now.Add(time.Minute), "already_exists"},
+			{"b", "1", now.Add(time.Minute), ""},
 			{"a", "2", now.Add(-time.Hour), ""},
 		} {
 			if err := s.UseAssertion(ctx, c.client, c.id, c.expires); code(err) != c.want {

@@ -250,9 +250,11 @@ func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated im
 			return err
 		}
 		if open >= maxMandates {
-			return &impact.Error{Kind: impact.Conflict, Code: "bad_state",
+			return &impact.Error{
+				Kind: impact.Conflict, Code: "bad_state",
 				Detail: impact.Text{FR: fmt.Sprintf("Ces deux parties ont déjà %d mandats en cours.", maxMandates), EN: fmt.Sprintf("These two sides have %d mandates already.", maxMandates)},
-				Hint:   impact.Text{FR: "Révoquez ceux qui ne servent plus : POST /v1/mandates/{id}/revoke.", EN: "Revoke those of no use any more: POST /v1/mandates/{id}/revoke."}}
+				Hint:   impact.Text{FR: "Révoquez ceux qui ne servent plus : POST /v1/mandates/{id}/revoke.", EN: "Revoke those of no use any more: POST /v1/mandates/{id}/revoke."},
+			}
 		}
 		m.Network, m.NetworkName, m.Organisation, m.OrganisationName = network.ID, network.Name, organisations[0].ID, organisations[0].Name
 		row, err := rowOfMandate(&m, key, t.id)

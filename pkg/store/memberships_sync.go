@@ -110,7 +110,8 @@ func (y *syncing) run(ctx context.Context) error {
 
 func tooManyLeave(n, of, ratio int) error {
 	percent := strconv.FormatFloat(float64(ratio)/10, 'f', -1, 64)
-	return &impact.Error{Kind: impact.Conflict, Code: "delete_guard",
+	return &impact.Error{
+		Kind: impact.Conflict, Code: "delete_guard",
 		Detail: impact.Text{
 			FR: fmt.Sprintf("Cette liste met fin à %d adhésions sur %d en cours, plus que les %s %% permis ; rien n'a été écrit.", n, of, percent),
 			EN: fmt.Sprintf("This list ends %d of %d memberships in force, more than the %s%% allowed; nothing was written.", n, of, percent),
@@ -118,7 +119,8 @@ func tooManyLeave(n, of, ratio int) error {
 		Hint: impact.Text{
 			FR: "Si la liste est bien complète, confirmez, ou donnez max_delete_ratio ; sinon renvoyez-la entière.",
 			EN: "If the list is whole indeed, confirm, or give max_delete_ratio; else send it again, whole.",
-		}}
+		},
+	}
 }
 
 // lookUp reads every organisation that some row may mean, a few queries for all.

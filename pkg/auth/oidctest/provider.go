@@ -176,7 +176,11 @@ func (p *Provider) Token(t testing.TB, claims map[string]any) string {
 	var discovery struct {
 		Token string `json:"token_endpoint"`
 	}
-	res, err := http.Get(p.URL + "/.well-known/openid-configuration")
+	asked, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.URL+"/.well-known/openid-configuration", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(asked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +188,7 @@ func (p *Provider) Token(t testing.TB, claims map[string]any) string {
 	if err := json.NewDecoder(res.Body).Decode(&discovery); err != nil {
 		t.Fatal(err)
 	}
-	req, err := http.NewRequest(http.MethodPost, discovery.Token, strings.NewReader(url.Values{"grant_type": {"client_credentials"}, "scope": {"openid"}}.Encode()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, discovery.Token, strings.NewReader(url.Values{"grant_type": {"client_credentials"}, "scope": {"openid"}}.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
