@@ -53,10 +53,7 @@ func (c *call) identify() error {
 
 // lacksScope refuses a token that has none of the scopes.
 func lacksScope(scopes ...impact.Scope) error {
-	var need []string
-	for _, s := range scopes {
-		need = append(need, string(s))
-	}
+	need := impact.Words(scopes)
 	fr, en := strings.Join(need, " ou "), strings.Join(need, " or ")
 	return &impact.Error{
 		Kind: impact.Forbidden, Code: "insufficient_scope",
@@ -127,13 +124,11 @@ func (c *call) challenge(e *impact.Error) string {
 	case "invalid_token":
 		return bearer + `, error="invalid_token"`
 	case "insufficient_scope":
-		var s []string
+		var need []string
 		if c.route != nil {
-			for _, x := range c.route.Access.Scopes {
-				s = append(s, string(x))
-			}
+			need = impact.Words(c.route.Access.Scopes)
 		}
-		return bearer + `, error="insufficient_scope", scope="` + strings.Join(s, " ") + `"`
+		return bearer + `, error="insufficient_scope", scope="` + strings.Join(need, " ") + `"`
 	}
 	return ""
 }

@@ -92,11 +92,7 @@ type AccessLinePage = Page[AccessLine] // @name AccessLinePage
 //	@Security		BearerAuth
 //	@Router			/v1/organisations/{id}/access-log [get]
 func (s *server) listAccesses(c *call) error {
-	names := make([]string, 0, 5)
-	for _, r := range impact.AccessRights() {
-		names = append(names, string(r))
-	}
-	right := impact.AccessRight(c.query.enum("right", "", names...))
+	right := impact.AccessRight(c.query.enum("right", "", impact.Words(impact.AccessRights())...))
 	p, err := c.paging()
 	if err != nil {
 		return err

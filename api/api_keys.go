@@ -172,10 +172,7 @@ func (s *server) revokeAPIKey(c *call) error {
 // apiKeyOf checks what was asked for and turns it into the domain's noun.
 func (s *server) apiKeyOf(c *call, in *APIKeyInput) (impact.APIKey, error) {
 	var faults []impact.Fault
-	k := impact.APIKey{Name: strings.TrimSpace(in.Name), Methods: in.AllowedMethods}
-	for _, x := range in.Scopes {
-		k.Scopes = append(k.Scopes, impact.Scope(x))
-	}
+	k := impact.APIKey{Name: strings.TrimSpace(in.Name), Scopes: scopesOf(in.Scopes), Methods: in.AllowedMethods}
 	for i, text := range in.AllowedCIDRs {
 		n, fault := impact.ParseKeyNetwork(text)
 		if fault != nil {
@@ -219,24 +216,12 @@ func (s *server) apiKeyOf(c *call, in *APIKeyInput) (impact.APIKey, error) {
 
 func (s *server) apiKey(c *call, k *impact.APIKey) APIKey {
 	w := APIKey{
-		ID: k.ID, Name: k.Name, Hint: k.Hint, State: string(k.State(s.Now())), Scopes: []string{}, AllowedCIDRs: []string{}, AllowedMethods: append([]string{}, k.Methods...),
-		CreatedBy: k.Client, CreatedAt: instant(k.CreatedAt), ExpiresAt: instant(k.ExpiresAt), LastUsedAt: happened(k.LastUsedAt), RevokedAt: happened(k.RevokedAt),
+		ID: k.ID, Name: k.Name, Hint: k.Hint, State: string(k.State(s.Now())), Scopes: impact.Words(k.Scopes), AllowedCIDRs: []string{}, AllowedMethods: append([]string{}, k.Methods...),
+		CreatedBy: k.Client, CreatedAt: instant(k.CreatedAt), ExpiresAt: instant(k.ExpiresAt), LastUsedAt: moment(k.LastUsedAt), RevokedAt: moment(k.RevokedAt),
 		Links: Links{Self: c.address("/v1/api-keys/"+k.ID, "")},
-	}
-	for _, x := range k.Scopes {
-		w.Scopes = append(w.Scopes, string(x))
 	}
 	for _, n := range k.Networks {
 		w.AllowedCIDRs = append(w.AllowedCIDRs, n.String())
 	}
 	return w
-}
-
-// happened writes a moment, null when it has not come.
-func happened(t time.Time) *string {
-	if t.IsZero() {
-		return nil
-	}
-	s := instant(t)
-	return &s
 }

@@ -132,10 +132,7 @@ func (s *server) followChanges(c *call) error {
 // those the caller may follow when it names none.
 func (s *server) changeFilter(c *call) (f impact.ChangeFilter, err error) {
 	known := impact.ChangeTypes()
-	words := make([]string, len(known))
-	for i, t := range known {
-		words[i] = string(t)
-	}
+	words := impact.Words(known)
 	for _, name := range c.query.list("types") {
 		t := impact.ChangeType(name)
 		if !slices.Contains(known, t) {
@@ -165,10 +162,7 @@ func (c *call) notFollowed(t impact.ChangeType) error {
 	if c.principal.IsAnonymous() {
 		return c.missingToken()
 	}
-	var need []string
-	for _, x := range t.Scopes() {
-		need = append(need, string(x))
-	}
+	need := impact.Words(t.Scopes())
 	return &impact.Error{
 		Kind: impact.Forbidden, Code: "insufficient_scope",
 		Detail: impact.Text{FR: "Votre jeton ne permet pas de suivre le type " + string(t) + ".", EN: "Your token does not allow the type " + string(t) + " to be followed."},

@@ -373,7 +373,7 @@ func scopesOf(names []string) []impact.Scope {
 }
 
 func clientInput(k *impact.Client) ClientInput {
-	return ClientInput{Name: k.Name, Role: string(k.Role), Organisation: string(k.Organisation), Network: string(k.Network), Buyer: k.Buyer, Scopes: scopeNames(k.Scopes), JWKS: clientKeys(k.JWKS)}
+	return ClientInput{Name: k.Name, Role: string(k.Role), Organisation: string(k.Organisation), Network: string(k.Network), Buyer: k.Buyer, Scopes: impact.Words(k.Scopes), JWKS: clientKeys(k.JWKS)}
 }
 
 // text checks the keys and writes them as they are kept.
@@ -397,7 +397,7 @@ func clientKeys(jwks string) *ClientKeys {
 func client(c *call, k *impact.Client) Client {
 	return Client{
 		ID: k.ID, Name: k.Name, Role: string(k.Role), Organisation: optional(k.Organisation), Network: optional(k.Network), Buyer: optional(k.Buyer),
-		Scopes: scopeNames(k.Scopes), Secrets: len(k.SecretHashes), JWKS: clientKeys(k.JWKS), Revoked: k.Revoked, Version: k.Version,
+		Scopes: impact.Words(k.Scopes), Secrets: len(k.SecretHashes), JWKS: clientKeys(k.JWKS), Revoked: k.Revoked, Version: k.Version,
 		CreatedAt: instant(k.CreatedAt), UpdatedAt: instant(k.UpdatedAt), Links: Links{Self: c.address("/v1/clients/"+k.ID, "")},
 	}
 }

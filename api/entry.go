@@ -400,10 +400,7 @@ type MeLinks struct {
 //	@Router			/v1/me [get]
 func (s *server) me(c *call) error {
 	p := c.principal
-	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: []string{}, APIKey: optional(p.Key), Mandates: []MandateName{}, Limits: s.limits, Links: MeLinks{Self: c.self(), Mandates: c.address("/v1/mandates", "")}}
-	for _, x := range p.Scopes {
-		m.Scopes = append(m.Scopes, string(x))
-	}
+	m := Me{Client: p.Client, Name: p.Name, Role: string(p.Role), Organisation: optional(p.Organisation), Network: optional(p.Network), Buyer: optional(p.Buyer), Scopes: impact.Words(p.Scopes), APIKey: optional(p.Key), Mandates: []MandateName{}, Limits: s.limits, Links: MeLinks{Self: c.self(), Mandates: c.address("/v1/mandates", "")}}
 	if p.Role == impact.RoleOrganisation || p.Role == impact.RoleNetwork {
 		given, _, err := s.Mandates.Mandates(c.r.Context(), p, impact.MandateFilter{State: impact.Granted}, impact.Page{Limit: 100})
 		if err != nil {

@@ -384,11 +384,7 @@ func (s *server) report(c *call, m *impact.Import) (Import, error) {
 //	@Router			/v1/imports [get]
 func (s *server) listImports(c *call) error {
 	q := c.query
-	states := make([]string, len(impact.ImportStates))
-	for i, state := range impact.ImportStates {
-		states[i] = string(state)
-	}
-	f := impact.ImportFilter{Kind: impact.ImportKind(q.enum("kind", "", "observations", "members")), State: impact.ImportState(q.enum("state", "", states...)), UpdatedSince: since(q)}
+	f := impact.ImportFilter{Kind: impact.ImportKind(q.enum("kind", "", "observations", "members")), State: impact.ImportState(q.enum("state", "", impact.Words(impact.ImportStates)...)), UpdatedSince: since(q)}
 	p, err := c.paging()
 	if err != nil {
 		return err

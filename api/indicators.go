@@ -168,24 +168,16 @@ type IndicatorLinks struct {
 // IndicatorPage is a page of indicators.
 type IndicatorPage = Page[Indicator] // @name IndicatorPage
 
-func words[S ~string](in []S) []string {
-	out := make([]string, len(in))
-	for i, s := range in {
-		out[i] = string(s)
-	}
-	return out
-}
-
 func (s *server) indicator(i *impact.Indicator) Indicator {
 	self := s.PublicURL + "/v1/indicators/" + string(i.Code)
 	w := Indicator{
 		Code: string(i.Code), Label: text(i.Label), Definition: text(i.Definition), Unit: i.Unit, MeasureKind: string(i.Kind), Direction: string(i.Direction),
 		Min: i.Min, Max: i.Max, WarnMin: i.WarnMin, WarnMax: i.WarnMax, Decimals: i.Decimals,
-		ImpactType: string(i.ImpactType), SecondaryTypes: words(i.SecondaryTypes),
-		Numerator: words(i.Numerator), Denominator: words(i.Denominator), Weight: optional(i.Weight), Form: optional(i.Form), Scale: i.Scale,
+		ImpactType: string(i.ImpactType), SecondaryTypes: impact.Words(i.SecondaryTypes),
+		Numerator: impact.Words(i.Numerator), Denominator: impact.Words(i.Denominator), Weight: optional(i.Weight), Form: optional(i.Form), Scale: i.Scale,
 		Derived: i.Derived, Personal: i.Personal, Frequency: i.Frequency, Set: i.Set, CountingPoint: i.CountingPoint,
-		NotAdditiveOver: words(i.NotAdditiveOver), NeverAddedTo: words(i.NeverAddedTo), HomogeneousBy: words(i.HomogeneousBy),
-		RequiredMetadata: words(i.RequiredMetadata), Disaggregations: words(i.Disaggregations), Crosswalk: words(i.Crosswalk),
+		NotAdditiveOver: impact.Words(i.NotAdditiveOver), NeverAddedTo: impact.Words(i.NeverAddedTo), HomogeneousBy: impact.Words(i.HomogeneousBy),
+		RequiredMetadata: impact.Words(i.RequiredMetadata), Disaggregations: impact.Words(i.Disaggregations), Crosswalk: impact.Words(i.Crosswalk),
 		Source: i.Source, Note: i.Note, MethodologyVersion: i.MethodologyVersion,
 		Links: IndicatorLinks{Self: self, Versions: self + "/versions", ImpactType: s.PublicURL + "/v1/impact-types/" + string(i.ImpactType)},
 	}

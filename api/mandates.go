@@ -121,15 +121,12 @@ type MandateUsePage = Page[MandateUse] // @name MandateUsePage
 func (s *server) mandate(c *call, m *impact.Mandate) Mandate {
 	self := c.address("/v1/mandates/"+string(m.ID), "")
 	w := Mandate{
-		ID: string(m.ID), Scopes: make([]string, len(m.Scopes)), ValidFrom: day(m.ValidFrom), ValidTo: day(m.ValidTo),
+		ID: string(m.ID), Scopes: impact.Words(m.Scopes), ValidFrom: day(m.ValidFrom), ValidTo: day(m.ValidTo),
 		State: string(m.StateOn(impact.DateOf(s.Now()))), StartedBy: string(m.StartedBy), RequestedBy: m.RequestedBy, DecidedBy: optional(m.DecidedBy),
 		Version: m.Version, CreatedAt: instant(m.CreatedAt), UpdatedAt: instant(m.UpdatedAt), Links: MandateLinks{Self: self, Usage: self + "/usage"},
 	}
 	w.From.Organisation = OrganisationName{string(m.Organisation), m.OrganisationName}
 	w.To.Network = NetworkName{string(m.Network), m.NetworkName}
-	for i, x := range m.Scopes {
-		w.Scopes[i] = string(x)
-	}
 	for _, k := range m.Indicators {
 		if ind := s.Catalogue.IndicatorByKey(k); ind != nil {
 			w.Indicators = append(w.Indicators, string(ind.Code))
@@ -163,12 +160,9 @@ func bound(d impact.Date, fits func(impact.Period) bool) string {
 // mandateOf resolves what was stated into the domain's noun.
 func (s *server) mandateOf(ctx context.Context, c *call, in *MandateInput) (impact.Mandate, error) {
 	today := impact.DateOf(s.Now())
-	m := impact.Mandate{Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: today, ValidTo: impact.MaxDate}
+	m := impact.Mandate{Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: today, ValidTo: impact.MaxDate, Scopes: scopesOf(in.Scopes)}
 	var faults []impact.Fault
 	wrong := func(pointer string, f impact.Fault) { faults = append(faults, *at(f, pointer)) }
-	for _, x := range in.Scopes {
-		m.Scopes = append(m.Scopes, impact.Scope(x))
-	}
 	if in.Indicators != nil {
 		m.Indicators = []impact.IndicatorKey{}
 	}

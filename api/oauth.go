@@ -115,7 +115,7 @@ func (s *server) authorizationServer(c *call) error {
 	}
 	return c.answer(http.StatusOK, AuthorizationServer{
 		Issuer: s.PublicURL, TokenEndpoint: s.PublicURL + "/oauth/token", JWKSURI: s.PublicURL + "/oauth/jwks.json",
-		ScopesSupported: scopeNames(impact.Scopes()), ResponseTypes: []string{}, GrantTypes: []string{"client_credentials"},
+		ScopesSupported: impact.Words(impact.Scopes()), ResponseTypes: []string{}, GrantTypes: []string{"client_credentials"},
 		TokenAuthMethods: clientMethods, TokenAuthAlgorithms: auth.Algorithms(), RevocationAlgorithms: auth.Algorithms(), IntrospectAlgorithms: auth.Algorithms(), RevocationEndpoint: s.PublicURL + "/oauth/revoke", RevocationMethods: clientMethods,
 		IntrospectEndpoint: s.PublicURL + "/oauth/introspect", IntrospectMethods: clientMethods,
 		ServiceDocumentation: s.PublicURL + "/docs", UILocales: []string{"fr", "en"},
@@ -139,14 +139,6 @@ func (s *server) protected(c *call) error {
 	}
 	return c.answer(http.StatusOK, ProtectedResource{
 		Resource: s.PublicURL + "/v1", AuthorizationServers: append([]string{s.PublicURL}, s.Keys.Issuers()...), JWKSURI: s.PublicURL + "/oauth/jwks.json",
-		ScopesSupported: scopeNames(impact.Scopes()), BearerMethods: []string{"header"}, Documentation: s.PublicURL + "/docs",
+		ScopesSupported: impact.Words(impact.Scopes()), BearerMethods: []string{"header"}, Documentation: s.PublicURL + "/docs",
 	})
-}
-
-func scopeNames(scopes []impact.Scope) []string {
-	names := make([]string, len(scopes))
-	for i, x := range scopes {
-		names[i] = string(x)
-	}
-	return names
 }

@@ -129,7 +129,7 @@ func (s *server) introspect(c *call) error {
 	}
 	p := t.Principal
 	return c.answer(http.StatusOK, Introspection{
-		Active: true, Scope: strings.Join(scopeNames(p.Scopes), " "), ClientID: p.Client, ClientName: p.Name, TokenType: "Bearer",
+		Active: true, Scope: strings.Join(impact.Words(p.Scopes), " "), ClientID: p.Client, ClientName: p.Name, TokenType: "Bearer",
 		ExpiresAt: t.ExpiresAt.Unix(), IssuedAt: t.IssuedAt.Unix(), Subject: p.Client, Audience: s.Tokens.Audience(), Issuer: t.Issuer, ID: t.ID,
 		Role: string(p.Role), Organisation: string(p.Organisation), Network: string(p.Network), Buyer: p.Buyer,
 	})

@@ -86,7 +86,7 @@ func (s *server) territory(t *impact.Territory) Territory {
 	}
 	w := Territory{
 		ID: string(t.ID), Type: string(t.Type), Code: t.Code, Name: t.Name, Parent: optional(t.Parent), ValidFrom: day(t.ValidFrom), ValidTo: day(t.ValidTo),
-		Successors: s.successors(t), SIREN: optional(t.SIREN), PostalCodes: words(t.PostalCodes), Aliases: words(t.Aliases), Note: t.Note,
+		Successors: s.successors(t), SIREN: optional(t.SIREN), PostalCodes: impact.Words(t.PostalCodes), Aliases: impact.Words(t.Aliases), Note: t.Note,
 		Links: TerritoryLinks{Self: self + pin, Children: self + pin + "/children", Ancestors: self + pin + "/ancestors", History: self + "/history"},
 	}
 	if t.Population > 0 {

@@ -83,5 +83,5 @@ func (s *server) token(c *call) error {
 	if scopes == nil {
 		scopes = client.Scopes
 	}
-	return c.answer(http.StatusOK, TokenResponse{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(expires / time.Second), Scope: strings.Join(scopeNames(scopes), " ")})
+	return c.answer(http.StatusOK, TokenResponse{AccessToken: token, TokenType: "Bearer", ExpiresIn: int(expires / time.Second), Scope: strings.Join(impact.Words(scopes), " ")})
 }

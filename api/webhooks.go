@@ -259,7 +259,7 @@ func (s *server) updateWebhook(c *call) error {
 		return err
 	}
 	stored, err := s.Webhooks.Store.UpdateWebhook(c.r.Context(), c.principal, webhookID(c), version, func(w *impact.Webhook) error {
-		next, err := patch.apply(webhookState{URL: w.URL, Types: words(w.Types), Description: w.Description, State: string(w.State)})
+		next, err := patch.apply(webhookState{URL: w.URL, Types: impact.Words(w.Types), Description: w.Description, State: string(w.State)})
 		if err != nil {
 			return err
 		}
@@ -381,7 +381,7 @@ func (s *server) webhookOf(c *call, in *webhookState, w *impact.Webhook) error {
 		faults = append(faults, *f)
 	}
 	known := impact.EventTypes()
-	list := strings.Join(words(known), ", ")
+	list := strings.Join(impact.Words(known), ", ")
 	if len(in.Types) == 0 {
 		wrong("missing_field", "/types", "", "", required, impact.Text{FR: "Un type au moins : " + list + ".", EN: "One type at least: " + list + "."})
 	}
@@ -393,7 +393,7 @@ func (s *server) webhookOf(c *call, in *webhookState, w *impact.Webhook) error {
 		case i >= 2*len(known):
 			continue
 		case !slices.Contains(known, t):
-			wrong("unknown_code", pointerTo("/types", i), text, impact.Suggest(text, slices.Values(words(known))), impact.Text{FR: "Aucun événement n'est de ce type.", EN: "No event is of this type."},
+			wrong("unknown_code", pointerTo("/types", i), text, impact.Suggest(text, slices.Values(impact.Words(known))), impact.Text{FR: "Aucun événement n'est de ce type.", EN: "No event is of this type."},
 				impact.Text{FR: "Types : " + list + ".", EN: "Types: " + list + "."})
 		case !c.principal.Hears(t):
 			deaf = append(deaf, text)
@@ -437,7 +437,7 @@ var webhookReasons = map[impact.WebhookReason]impact.Text{
 func (s *server) webhook(c *call, of *impact.Webhook) Webhook {
 	at := "/v1/webhooks/" + string(of.ID)
 	w := Webhook{
-		ID: string(of.ID), URL: of.URL, Types: words(of.Types), Description: optional(of.Description), State: string(of.State), ClientID: of.Client.Client,
+		ID: string(of.ID), URL: of.URL, Types: impact.Words(of.Types), Description: optional(of.Description), State: string(of.State), ClientID: of.Client.Client,
 		Cursor: s.webhookCursor(of, of.Position), Pending: of.Pending, FailingSince: moment(of.FailingSince), LastDeliveredAt: moment(of.DeliveredAt),
 		FormerSecretsUntil: []string{}, Version: of.Version, CreatedAt: instant(of.CreatedAt), UpdatedAt: instant(of.UpdatedAt),
 		Links: WebhookLinks{Self: c.address(at, ""), Deliveries: c.address(at+"/deliveries", "")},
@@ -451,7 +451,7 @@ func (s *server) webhook(c *call, of *impact.Webhook) Webhook {
 		}
 	}
 	if follows := of.Follows(); len(follows) > 0 {
-		link := c.address("/v1/changes", "types="+strings.Join(words(follows), ",")+"&cursor="+w.Cursor)
+		link := c.address("/v1/changes", "types="+strings.Join(impact.Words(follows), ",")+"&cursor="+w.Cursor)
 		w.Links.Changes = &link
 	}
 	return w

@@ -226,10 +226,4 @@ func noClient(id string, err error) error {
 	return err
 }
 
-func words(scopes []impact.Scope) string {
-	s := make([]string, len(scopes))
-	for i := range scopes {
-		s[i] = string(scopes[i])
-	}
-	return strings.Join(s, " ")
-}
+func words(scopes []impact.Scope) string { return strings.Join(impact.Words(scopes), " ") }

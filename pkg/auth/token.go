@@ -154,16 +154,15 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 	if len(scopes) == 0 {
 		scopes = client.Scopes
 	}
-	words := make([]string, len(scopes))
-	for n, s := range scopes {
+	for _, s := range scopes {
 		if !slices.Contains(client.Scopes, s) {
+			held := strings.Join(impact.Words(client.Scopes), " ")
 			return "", 0, &impact.Error{Kind: impact.Forbidden, Code: "invalid_scope", Detail: impact.Text{
 				FR: fmt.Sprintf("Ce client n'a pas la portée %q.", s), EN: fmt.Sprintf("This client does not hold scope %q.", s),
 			}, Hint: impact.Text{
-				FR: "Portées de ce client : " + join(client.Scopes) + ".", EN: "Scopes of this client: " + join(client.Scopes) + ".",
+				FR: "Portées de ce client : " + held + ".", EN: "Scopes of this client: " + held + ".",
 			}}
 		}
-		words[n] = string(s)
 	}
 	now := i.cfg.Now().Truncate(time.Second)
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
@@ -176,7 +175,7 @@ func (i *Issuer) Issue(client impact.Client, scopes []impact.Scope) (token strin
 			ID:        rand.Text(),
 		},
 		ClientID:     client.ID,
-		Scope:        strings.Join(words, " "),
+		Scope:        strings.Join(impact.Words(scopes), " "),
 		Role:         string(client.Role),
 		Name:         client.Name,
 		Organisation: string(client.Organisation),
@@ -360,12 +359,4 @@ func refuse(cause error) error {
 		e.Detail = impact.Text{FR: "Ce jeton d'accès a été révoqué.", EN: "This access token was revoked."}
 	}
 	return e
-}
-
-func join(scopes []impact.Scope) string {
-	words := make([]string, len(scopes))
-	for i, s := range scopes {
-		words[i] = string(s)
-	}
-	return strings.Join(words, " ")
 }

@@ -93,8 +93,8 @@ func restricted(detail, hint Text) error {
 }
 
 // Check gives what is wrong with a key that by asks for: missing_field,
-// too_long, unknown_code (a scope or a method), out_of_range (its end),
-// duplicate_member.
+// too_long, unknown_code (a scope or a method), out_of_range (its end, its
+// networks).
 func (k *APIKey) Check(by Principal, now time.Time) []Fault {
 	var faults []Fault
 	add := func(f *Fault, pointer string) {
@@ -138,18 +138,14 @@ func checkGrant(s Scope, grantable []Scope) *Fault {
 	if slices.Contains(grantable, s) {
 		return nil
 	}
-	words := make([]string, len(grantable))
-	for i, g := range grantable {
-		words[i] = string(g)
-	}
+	words := Words(grantable)
 	list := strings.Join(words, ", ")
 	f := newFault("unknown_code", string(s),
 		"Votre jeton ne peut pas donner cette portée à une clé.", "Your token cannot give this scope to a key.",
 		"Portées possibles : "+list+".", "Possible scopes: "+list+".")
 	if s == KeysManage {
 		f.Detail = Text{"Une clé ne fait pas d'autres clés.", "A key does not make other keys."}
-	}
-	if s != KeysManage {
+	} else {
 		f.Suggestion = Suggest(string(s), slices.Values(words))
 		didYouMean(f)
 	}

@@ -73,12 +73,9 @@ func (c *Client) Check() []Fault {
 	}
 	for i, s := range c.Scopes {
 		if !MayHold(c.Role, s) {
-			var can []string
-			for _, x := range Ceiling(c.Role) {
-				can = append(can, string(x))
-			}
+			can := strings.Join(Words(Ceiling(c.Role)), ", ")
 			wrong("unknown_code", "/scopes/"+strconv.Itoa(i), string(s), Text{FR: "Le rôle " + string(c.Role) + " ne peut pas avoir cette portée.", EN: "The role " + string(c.Role) + " cannot hold this scope."},
-				Text{FR: "Il peut avoir : " + strings.Join(can, ", ") + ".", EN: "It can hold: " + strings.Join(can, ", ") + "."})
+				Text{FR: "Il peut avoir : " + can + ".", EN: "It can hold: " + can + "."})
 		} else if slices.Index(c.Scopes, s) < i {
 			wrong("inconsistent", "/scopes/"+strconv.Itoa(i), string(s), Text{FR: "Cette portée est donnée deux fois.", EN: "This scope is given twice."}, Text{FR: "Gardez-en une.", EN: "Keep one of them."})
 		}

@@ -266,9 +266,11 @@ func mandateBadState(state MandateState, by Role, over bool) error {
 func (p Principal) MayGive(m *Mandate) error {
 	for _, s := range m.Scopes {
 		if p.Key != "" && !p.Has(s) {
-			return &Error{Kind: Forbidden, Code: "insufficient_scope",
+			return &Error{
+				Kind: Forbidden, Code: "insufficient_scope",
 				Detail: Text{FR: "Cette clé n'a pas la portée " + string(s) + " : elle ne peut pas la donner.", EN: "This key lacks the scope " + string(s) + ": it cannot give it."},
-				Hint:   Text{FR: "Accordez le mandat avec un jeton, ou une clé qui a ses portées.", EN: "Grant the mandate with a token, or a key that has its scopes."}}
+				Hint:   Text{FR: "Accordez le mandat avec un jeton, ou une clé qui a ses portées.", EN: "Grant the mandate with a token, or a key that has its scopes."},
+			}
 		}
 	}
 	return nil
@@ -283,8 +285,9 @@ func (m *Mandate) Check(today Date) []Fault {
 			faults = append(faults, *f.at(pointer))
 		}
 	}
+	scopes := strings.Join(Words(MandateScopes()), ", ")
 	if len(m.Scopes) == 0 {
-		add(missingField("Dites ce que le mandat permet : "+scopeList()+".", "Say what the mandate allows: "+scopeList()+"."), "/scopes")
+		add(missingField("Dites ce que le mandat permet : "+scopes+".", "Say what the mandate allows: "+scopes+"."), "/scopes")
 	}
 	seen := map[Scope]bool{}
 	for i, s := range m.Scopes {
@@ -293,14 +296,8 @@ func (m *Mandate) Check(today Date) []Fault {
 		case !slices.Contains(MandateScopes(), s):
 			f := newFault("unknown_code", string(s),
 				"Un mandat ne peut pas porter cette portée.", "A mandate cannot hold this scope.",
-				"Portées d'un mandat : "+scopeList()+".", "Scopes of a mandate: "+scopeList()+".")
-			f.Suggestion = Suggest(string(s), func(yield func(string) bool) {
-				for _, k := range MandateScopes() {
-					if !yield(string(k)) {
-						return
-					}
-				}
-			})
+				"Portées d'un mandat : "+scopes+".", "Scopes of a mandate: "+scopes+".")
+			f.Suggestion = Suggest(string(s), slices.Values(Words(MandateScopes())))
 			add(f, at)
 		case seen[s]:
 			add(newFault("inconsistent", string(s), "Cette portée est donnée deux fois.", "This scope is given twice.", "Gardez-en une.", "Keep one of them."), at)
@@ -320,17 +317,6 @@ func (m *Mandate) Check(today Date) []Fault {
 			"Donnez le dernier jour où le mandat peut servir.", "Give the last day the mandate may be used."), "/valid_to")
 	}
 	return faults
-}
-
-func scopeList() string {
-	var b strings.Builder
-	for i, s := range MandateScopes() {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(string(s))
-	}
-	return b.String()
 }
 
 // MandateUse is one line of the log of a mandate: who did what with it, on how

@@ -20,5 +20,14 @@ func (t Text) In(lang Lang) string {
 	return t.FR
 }
 
+// Words gives codes of any type as plain text.
+func Words[Code ~string](codes []Code) []string {
+	words := make([]string, len(codes))
+	for i, c := range codes {
+		words[i] = string(c)
+	}
+	return words
+}
+
 // IsZero tells that nothing is said.
 func (t Text) IsZero() bool { return t == Text{} }

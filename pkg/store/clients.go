@@ -60,7 +60,7 @@ func (s *Store) CreateClient(ctx context.Context, p impact.Principal, c impact.C
 		if err := s.orm(ctx).Create(&row).Error; err != nil {
 			return err
 		}
-		return s.auditClient(ctx, t, p, impact.ClientCreated, &c, map[string]string{"scope": scopeList(c.Scopes)})
+		return s.auditClient(ctx, t, p, impact.ClientCreated, &c, map[string]string{"scope": strings.Join(impact.Words(c.Scopes), " ")})
 	})
 	if err != nil {
 		return impact.Client{}, fmt.Errorf("registering a client: %w", err)
@@ -106,14 +106,6 @@ func (s *Store) auditClient(ctx context.Context, t *txn, p impact.Principal, act
 	e.Detail = map[string]string{"name": c.Name, "role": string(c.Role)}
 	maps.Copy(e.Detail, detail)
 	return s.audit(ctx, t, e)
-}
-
-func scopeList(scopes []impact.Scope) string {
-	words := make([]string, len(scopes))
-	for i, x := range scopes {
-		words[i] = string(x)
-	}
-	return strings.Join(words, " ")
 }
 
 // Client gives a client, revoked ones included: not_found if it never was.
@@ -196,7 +188,7 @@ func (s *Store) UpdateClient(ctx context.Context, p impact.Principal, id string,
 				return nil, err
 			}
 		}
-		detail := map[string]string{"scope": scopeList(c.Scopes)}
+		detail := map[string]string{"scope": strings.Join(impact.Words(c.Scopes), " ")}
 		if c.JWKS != keys {
 			detail["keys"] = "changed"
 		}

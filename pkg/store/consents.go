@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -74,19 +73,11 @@ func (s *Store) consent(ctx context.Context, of impact.OrganisationID, kind impa
 		return c, err
 	}
 	c.Given, c.Wording, c.ActedBy, c.Version = row.Given != 0, row.Wording, row.ActedBy, row.Version
-	c.GivenAt, c.WithdrawnAt, c.UpdatedAt = momentOf(row.GivenAt), momentOf(row.WithdrawnAt), momentOf(row.UpdatedAt)
+	c.GivenAt, c.WithdrawnAt, c.UpdatedAt = moment(row.GivenAt), moment(row.WithdrawnAt), moment(row.UpdatedAt)
 	for _, v := range versions {
-		c.History = append(c.History, impact.ConsentVersion{Version: v.Version, Given: v.Given != 0, Wording: v.Wording, At: momentOf(v.At), ActedBy: v.ActedBy})
+		c.History = append(c.History, impact.ConsentVersion{Version: v.Version, Given: v.Given != 0, Wording: v.Wording, At: moment(v.At), ActedBy: v.ActedBy})
 	}
 	return c, nil
-}
-
-// momentOf reads an instant, 0 for never.
-func momentOf(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }
 
 // SetConsent gives or withdraws a consent of the caller's own organisation, in
@@ -123,7 +114,7 @@ func (s *Store) SetConsent(ctx context.Context, p impact.Principal, of impact.Or
 		row := consentRow{
 			Organisation: key, Kind: kind, Wording: before.Wording, ActedBy: p.Client, Version: before.Version + 1, UpdatedAt: now, Tx: t.id,
 		}
-		action := impact.ConsentTaken
+		action := impact.ConsentWithdrawn
 		if given {
 			row.Given, row.Wording, row.GivenAt, action = 1, impact.ConsentWording, now, impact.ConsentGiven
 		} else {

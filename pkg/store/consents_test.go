@@ -128,7 +128,7 @@ func TestConsentsOpenTheRegister(t *testing.T) {
 		})
 		t.Run("every change is in the audit log", func(t *testing.T) {
 			list, _, err := s.AuditLog(ctx, acting(open.ID), "", impact.Page{Limit: 10})
-			if err != nil || len(list) != 3 || list[1].Action != impact.ConsentTaken || list[1].Resource != "/v1/organisations/"+string(open.ID)+"/consents/listed" {
+			if err != nil || len(list) != 3 || list[1].Action != impact.ConsentWithdrawn || list[1].Resource != "/v1/organisations/"+string(open.ID)+"/consents/listed" {
 				t.Errorf("%+v %v", list, err)
 			}
 		})

@@ -204,7 +204,7 @@ func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated im
 		m.ID, m.Version, m.StartedBy, m.RequestedBy = impact.MandateID(s.newID()), 1, p.Role, p.Client
 		m.CreatedAt = instant(t.id)
 		m.UpdatedAt = m.CreatedAt
-		action := impact.MandateAsked
+		action := impact.MandateRequested
 		switch p.Role {
 		case impact.RoleNetwork:
 			m.Network, m.State = p.Network, impact.Requested

@@ -242,9 +242,9 @@ func (r *roster) write(ctx context.Context) (int64, error) {
 		} else if err := r.s.orm(ctx).Save(&row).Error; err != nil {
 			return 0, err
 		}
-		action := impact.MemberJoined
+		action := impact.MembershipStarted
 		if e.Deleted || e.To < r.today {
-			action = impact.MemberLeft
+			action = impact.MembershipEnded
 		} else if how != added {
 			continue
 		}

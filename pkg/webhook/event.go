@@ -231,10 +231,5 @@ func (g *gathering) event(t impact.EventType, c *impact.Change, subject string, 
 
 // types writes the types of changes that the webhook follows.
 func (g *gathering) types() string {
-	follows := g.webhook.Follows()
-	words := make([]string, len(follows))
-	for i, t := range follows {
-		words[i] = string(t)
-	}
-	return strings.Join(words, ",")
+	return strings.Join(impact.Words(g.webhook.Follows()), ",")
 }
