@@ -20,11 +20,6 @@ type Access struct {
 	Because impact.Text
 }
 
-var (
-	public   = Access{}
-	anyToken = Access{Token: true}
-)
-
 func scope(s ...impact.Scope) Access { return Access{Scopes: s} }
 
 func (a Access) open() Access { a.Open = true; return a }
@@ -32,6 +27,24 @@ func (a Access) open() Access { a.Open = true; return a }
 func (a Access) because(t impact.Text) Access { a.Because = t; return a }
 
 func (a Access) public() bool { return len(a.Scopes) == 0 && !a.Token }
+
+// Who may call, where several routes ask the same.
+var (
+	public            = Access{}
+	anyToken          = Access{Token: true}
+	observationReader = scope(impact.ObservationsRead).because(becauseObservations)
+	submissionReader  = scope(impact.SubmissionsManage, impact.SubmissionsReview)
+	liveReader        = scope(impact.AggregatesLive).because(liveBecause)
+	importReader      = scope(impact.ImportsWrite, impact.MembersSync, impact.SubmissionsReview)
+	importer          = scope(impact.ImportsWrite, impact.MembersSync)
+	mandateManager    = scope(impact.MandatesManage)
+	webhookManager    = scope(impact.WebhooksManage)
+	keyManager        = scope(impact.KeysManage)
+	clientManager     = scope(impact.ClientsManage)
+)
+
+// form is what OAuth clients send.
+var form = []string{"application/x-www-form-urlencoded"}
 
 // Route is one line of the table: an operation of openapi.yaml and nothing
 // that openapi.yaml does not know.
@@ -89,31 +102,30 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/problems", handle: (*server).listProblems, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/problems/:code", handle: (*server).getProblem, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/changelog", handle: (*server).changelog, Access: public, Cache: cacheReference, Counting: Reference},
-		{Method: "GET", Path: "/v1/me", handle: (*server).me, Access: anyToken},
 		{Method: "GET", Path: "/v1/status", handle: (*server).status, Access: public},
 		{Method: "GET", Path: "/livez", handle: (*server).livez, Access: public, Counting: Probes},
 		{Method: "GET", Path: "/readyz", handle: (*server).readyz, Access: public, Counting: Probes},
 		{Method: "GET", Path: "/version", handle: (*server).version, Access: public, Counting: Probes},
+
+		// Access
 		{Method: "GET", Path: "/.well-known/oauth-authorization-server", handle: (*server).authorizationServer, Access: public, Cache: cacheReference, Counting: Documents},
 		{Method: "GET", Path: protectedResource, handle: (*server).protected, Access: public, Cache: cacheReference, Counting: Documents},
 		{Method: "GET", Path: "/oauth/jwks.json", handle: (*server).jwks, Access: public, Cache: cacheKeys, Counting: Documents},
-		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
-		{Method: "POST", Path: "/oauth/revoke", handle: (*server).revoke, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
-		{Method: "POST", Path: "/oauth/introspect", handle: (*server).introspect, Access: public, OAuth: true, Consumes: []string{"application/x-www-form-urlencoded"}, MaxBody: 16 << 10},
-
-		// Clients
-		{Method: "GET", Path: "/v1/clients", handle: (*server).listClients, Access: scope(impact.ClientsManage), Params: "role organisation network buyer", Paged: true},
-		{Method: "POST", Path: "/v1/clients", handle: (*server).createClient, Access: scope(impact.ClientsManage)},
-		{Method: "GET", Path: "/v1/clients/:id", handle: (*server).getClient, Access: scope(impact.ClientsManage)},
-		{Method: "PATCH", Path: "/v1/clients/:id", handle: (*server).updateClient, Access: scope(impact.ClientsManage)},
-		{Method: "DELETE", Path: "/v1/clients/:id", handle: (*server).deleteClient, Access: scope(impact.ClientsManage)},
-		{Method: "POST", Path: "/v1/clients/:id/rotate-secret", handle: (*server).rotateClientSecret, Access: scope(impact.ClientsManage)},
-
-		// Keys of scripts
-		{Method: "GET", Path: "/v1/api-keys", handle: (*server).listAPIKeys, Access: scope(impact.KeysManage), Paged: true},
-		{Method: "POST", Path: "/v1/api-keys", handle: (*server).createAPIKey, Access: scope(impact.KeysManage)},
-		{Method: "GET", Path: "/v1/api-keys/:id", handle: (*server).getAPIKey, Access: scope(impact.KeysManage)},
-		{Method: "DELETE", Path: "/v1/api-keys/:id", handle: (*server).revokeAPIKey, Access: scope(impact.KeysManage)},
+		{Method: "POST", Path: "/oauth/token", handle: (*server).token, Access: public, OAuth: true, Consumes: form, MaxBody: 16 << 10},
+		{Method: "POST", Path: "/oauth/revoke", handle: (*server).revoke, Access: public, OAuth: true, Consumes: form, MaxBody: 16 << 10},
+		{Method: "POST", Path: "/oauth/introspect", handle: (*server).introspect, Access: public, OAuth: true, Consumes: form, MaxBody: 16 << 10},
+		{Method: "GET", Path: "/v1/clients", handle: (*server).listClients, Access: clientManager, Params: "role organisation network buyer", Paged: true},
+		{Method: "POST", Path: "/v1/clients", handle: (*server).createClient, Access: clientManager},
+		{Method: "GET", Path: "/v1/clients/:id", handle: (*server).getClient, Access: clientManager},
+		{Method: "PATCH", Path: "/v1/clients/:id", handle: (*server).updateClient, Access: clientManager},
+		{Method: "DELETE", Path: "/v1/clients/:id", handle: (*server).deleteClient, Access: clientManager},
+		{Method: "POST", Path: "/v1/clients/:id/rotate-secret", handle: (*server).rotateClientSecret, Access: clientManager},
+		{Method: "GET", Path: "/v1/api-keys", handle: (*server).listAPIKeys, Access: keyManager, Paged: true},
+		{Method: "POST", Path: "/v1/api-keys", handle: (*server).createAPIKey, Access: keyManager},
+		{Method: "GET", Path: "/v1/api-keys/:id", handle: (*server).getAPIKey, Access: keyManager},
+		{Method: "DELETE", Path: "/v1/api-keys/:id", handle: (*server).revokeAPIKey, Access: keyManager},
+		{Method: "GET", Path: "/v1/audit-log", handle: (*server).listAudit, Access: anyToken, Params: "action", Paged: true},
+		{Method: "GET", Path: "/v1/me", handle: (*server).me, Access: anyToken},
 
 		// Reference
 		{Method: "GET", Path: "/v1/impact-types", handle: (*server).listImpactTypes, Access: public, Cache: cacheReference, Counting: Reference},
@@ -129,7 +141,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/code-lists", handle: (*server).listCodeLists, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference, Counting: Reference},
 
-		// Organisations, observations, submissions, questionnaires
+		// Organisations, their consents and who saw their data
 		{Method: "GET", Path: "/v1/organisations", handle: (*server).listOrganisations, Access: scope(impact.OrganisationsRead).open(), Params: "siret siren rna external_id match territory ess structure_kind organisation_class q updated_since", Paged: true},
 		{Method: "POST", Path: "/v1/organisations", handle: (*server).createOrganisation, Access: scope(impact.OrganisationsWrite)},
 		{Method: "GET", Path: "/v1/organisations/:id", handle: (*server).getOrganisation, Access: scope(impact.OrganisationsRead).open()},
@@ -138,19 +150,38 @@ func Routes() []Route {
 		{Method: "PUT", Path: "/v1/organisations/:id/consents/:kind", handle: (*server).giveConsent, Access: scope(impact.ConsentsManage)},
 		{Method: "DELETE", Path: "/v1/organisations/:id/consents/:kind", handle: (*server).withdrawConsent, Access: scope(impact.ConsentsManage)},
 		{Method: "GET", Path: "/v1/organisations/:id/access-log", handle: (*server).listAccesses, Access: scope(impact.OrganisationsRead), Params: "right", Paged: true},
-		{Method: "GET", Path: "/v1/audit-log", handle: (*server).listAudit, Access: anyToken, Params: "action", Paged: true},
-		{Method: "GET", Path: "/v1/observations", handle: (*server).listObservations, Access: scope(impact.ObservationsRead).because(becauseObservations), Params: "organisation indicator territory period submission state updated_since include_deleted", Paged: true},
+		{Method: "GET", Path: "/v1/organisations/:id/memberships", handle: (*server).listMemberships, Access: scope(impact.OrganisationsRead), Params: "on updated_since include_deleted", Paged: true},
+
+		// Networks, their members and their mandates
+		{Method: "GET", Path: "/v1/networks", handle: (*server).listNetworks, Access: public, Params: "code q updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/networks", handle: (*server).createNetwork, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/networks/:id", handle: (*server).getNetwork, Access: public},
+		{Method: "PATCH", Path: "/v1/networks/:id", handle: (*server).updateNetwork, Access: scope(impact.OrganisationsWrite)},
+		{Method: "GET", Path: "/v1/networks/:id/members", handle: (*server).listMembers, Access: scope(impact.MembersSync), Params: "on updated_since include_deleted", Paged: true},
+		{Method: "PUT", Path: "/v1/networks/:id/members/:organisation", handle: (*server).putMember, Access: scope(impact.MembersSync)},
+		{Method: "DELETE", Path: "/v1/networks/:id/members/:organisation", handle: (*server).deleteMember, Access: scope(impact.MembersSync)},
+		{Method: "GET", Path: "/v1/mandates", handle: (*server).listMandates, Access: mandateManager, Params: "organisation network state updated_since", Paged: true},
+		{Method: "POST", Path: "/v1/mandates", handle: (*server).createMandate, Access: mandateManager},
+		{Method: "GET", Path: "/v1/mandates/:id", handle: (*server).getMandate, Access: mandateManager},
+		{Method: "POST", Path: "/v1/mandates/:id/grant", handle: (*server).grantMandate, Access: mandateManager},
+		{Method: "POST", Path: "/v1/mandates/:id/refuse", handle: (*server).refuseMandate, Access: mandateManager},
+		{Method: "POST", Path: "/v1/mandates/:id/revoke", handle: (*server).revokeMandate, Access: mandateManager},
+		{Method: "GET", Path: "/v1/mandates/:id/usage", handle: (*server).listMandateUses, Access: mandateManager, Paged: true},
+		{Method: "POST", Path: "/v1/networks/:id/members/sync", handle: (*server).syncMembers, Access: scope(impact.MembersSync), Params: memberParams, Consumes: fileTypes, MaxBody: ImportBody},
+
+		// Observations, submissions, and what is asked
+		{Method: "GET", Path: "/v1/observations", handle: (*server).listObservations, Access: observationReader, Params: "organisation indicator territory period submission state updated_since include_deleted", Paged: true},
 		{Method: "POST", Path: "/v1/observations", handle: (*server).putObservations, Access: scope(impact.ObservationsWrite), MaxBody: BatchBody},
-		{Method: "GET", Path: "/v1/observations/:id", handle: (*server).getObservation, Access: scope(impact.ObservationsRead).because(becauseObservations)},
+		{Method: "GET", Path: "/v1/observations/:id", handle: (*server).getObservation, Access: observationReader},
 		{Method: "PATCH", Path: "/v1/observations/:id", handle: (*server).updateObservation, Access: scope(impact.ObservationsWrite)},
 		{Method: "DELETE", Path: "/v1/observations/:id", handle: (*server).deleteObservation, Access: scope(impact.ObservationsWrite)},
-		{Method: "GET", Path: "/v1/observations/:id/history", handle: (*server).listObservationHistory, Access: scope(impact.ObservationsRead).because(becauseObservations)},
-		{Method: "GET", Path: "/v1/submissions", handle: (*server).listSubmissions, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview), Params: "organisation period questionnaire state updated_since include_deleted", Paged: true},
+		{Method: "GET", Path: "/v1/observations/:id/history", handle: (*server).listObservationHistory, Access: observationReader},
+		{Method: "GET", Path: "/v1/submissions", handle: (*server).listSubmissions, Access: submissionReader, Params: "organisation period questionnaire state updated_since include_deleted", Paged: true},
 		{Method: "POST", Path: "/v1/submissions", handle: (*server).createSubmission, Access: scope(impact.SubmissionsManage), MaxBody: BatchBody},
-		{Method: "GET", Path: "/v1/submissions/:id", handle: (*server).getSubmission, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview)},
+		{Method: "GET", Path: "/v1/submissions/:id", handle: (*server).getSubmission, Access: submissionReader},
 		{Method: "PATCH", Path: "/v1/submissions/:id", handle: (*server).updateSubmission, Access: scope(impact.SubmissionsManage)},
 		{Method: "DELETE", Path: "/v1/submissions/:id", handle: (*server).deleteSubmission, Access: scope(impact.SubmissionsManage)},
-		{Method: "GET", Path: "/v1/submissions/:id/completeness", handle: (*server).getCompleteness, Access: scope(impact.SubmissionsManage, impact.SubmissionsReview)},
+		{Method: "GET", Path: "/v1/submissions/:id/completeness", handle: (*server).getCompleteness, Access: submissionReader},
 		{Method: "POST", Path: "/v1/submissions/:id/submit", handle: (*server).submitSubmission, Access: scope(impact.SubmissionsManage)},
 		{Method: "POST", Path: "/v1/submissions/:id/approve", handle: (*server).approveSubmission, Access: scope(impact.SubmissionsReview)},
 		{Method: "POST", Path: "/v1/submissions/:id/return", handle: (*server).returnSubmission, Access: scope(impact.SubmissionsReview)},
@@ -160,57 +191,40 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/questionnaires/:code", handle: (*server).getQuestionnaire, Access: public, Counting: Reference},
 		{Method: "PATCH", Path: "/v1/questionnaires/:code", handle: (*server).updateQuestionnaire, Access: scope(impact.ReferenceManage)},
 
-		// Changes
-		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},
-		{Method: "GET", Path: "/v1/webhooks", handle: (*server).listWebhooks, Access: scope(impact.WebhooksManage), Paged: true},
-		{Method: "POST", Path: "/v1/webhooks", handle: (*server).createWebhook, Access: scope(impact.WebhooksManage)},
-		{Method: "GET", Path: "/v1/webhooks/:id", handle: (*server).getWebhook, Access: scope(impact.WebhooksManage)},
-		{Method: "PATCH", Path: "/v1/webhooks/:id", handle: (*server).updateWebhook, Access: scope(impact.WebhooksManage)},
-		{Method: "DELETE", Path: "/v1/webhooks/:id", handle: (*server).deleteWebhook, Access: scope(impact.WebhooksManage)},
-		{Method: "POST", Path: "/v1/webhooks/:id/test", handle: (*server).testWebhook, Access: scope(impact.WebhooksManage)},
-		{Method: "POST", Path: "/v1/webhooks/:id/rotate-secret", handle: (*server).rotateWebhookSecret, Access: scope(impact.WebhooksManage)},
-		{Method: "POST", Path: "/v1/webhooks/:id/replay", handle: (*server).replayWebhook, Access: scope(impact.WebhooksManage)},
-		{Method: "GET", Path: "/v1/webhooks/:id/deliveries", handle: (*server).listDeliveries, Access: scope(impact.WebhooksManage), Params: "state", Paged: true},
-
-		// Networks and their mandates
-		{Method: "GET", Path: "/v1/networks", handle: (*server).listNetworks, Access: public, Params: "code q updated_since", Paged: true},
-		{Method: "POST", Path: "/v1/networks", handle: (*server).createNetwork, Access: scope(impact.OrganisationsWrite)},
-		{Method: "GET", Path: "/v1/networks/:id", handle: (*server).getNetwork, Access: public},
-		{Method: "PATCH", Path: "/v1/networks/:id", handle: (*server).updateNetwork, Access: scope(impact.OrganisationsWrite)},
-		{Method: "GET", Path: "/v1/networks/:id/members", handle: (*server).listMembers, Access: scope(impact.MembersSync), Params: "on updated_since include_deleted", Paged: true},
-		{Method: "PUT", Path: "/v1/networks/:id/members/:organisation", handle: (*server).putMember, Access: scope(impact.MembersSync)},
-		{Method: "DELETE", Path: "/v1/networks/:id/members/:organisation", handle: (*server).deleteMember, Access: scope(impact.MembersSync)},
-		{Method: "GET", Path: "/v1/organisations/:id/memberships", handle: (*server).listMemberships, Access: scope(impact.OrganisationsRead), Params: "on updated_since include_deleted", Paged: true},
-		{Method: "GET", Path: "/v1/mandates", handle: (*server).listMandates, Access: scope(impact.MandatesManage), Params: "organisation network state updated_since", Paged: true},
-		{Method: "POST", Path: "/v1/mandates", handle: (*server).createMandate, Access: scope(impact.MandatesManage)},
-		{Method: "GET", Path: "/v1/mandates/:id", handle: (*server).getMandate, Access: scope(impact.MandatesManage)},
-		{Method: "POST", Path: "/v1/mandates/:id/grant", handle: (*server).grantMandate, Access: scope(impact.MandatesManage)},
-		{Method: "POST", Path: "/v1/mandates/:id/refuse", handle: (*server).refuseMandate, Access: scope(impact.MandatesManage)},
-		{Method: "POST", Path: "/v1/mandates/:id/revoke", handle: (*server).revokeMandate, Access: scope(impact.MandatesManage)},
-		{Method: "GET", Path: "/v1/mandates/:id/usage", handle: (*server).listMandateUses, Access: scope(impact.MandatesManage), Paged: true},
 		// Imports
-		{Method: "GET", Path: "/v1/imports", handle: (*server).listImports, Access: scope(impact.ImportsWrite, impact.MembersSync, impact.SubmissionsReview), Params: "kind state updated_since", Paged: true},
+		{Method: "GET", Path: "/v1/imports", handle: (*server).listImports, Access: importReader, Params: "kind state updated_since", Paged: true},
 		{Method: "POST", Path: "/v1/imports", handle: (*server).createImport, Access: scope(impact.ImportsWrite), Params: importParams, Consumes: fileTypes, MaxBody: ImportBody},
-		{Method: "GET", Path: "/v1/imports/:id", handle: (*server).getImport, Access: scope(impact.ImportsWrite, impact.MembersSync, impact.SubmissionsReview)},
-		{Method: "GET", Path: "/v1/imports/:id/rows", handle: (*server).listImportRows, Access: scope(impact.ImportsWrite, impact.MembersSync, impact.SubmissionsReview), Params: "outcome", Paged: true},
-		{Method: "GET", Path: "/v1/imports/:id/rejects", handle: (*server).getImportRejects, Access: scope(impact.ImportsWrite, impact.MembersSync), Produces: []Format{FormatCSV}},
-		{Method: "GET", Path: "/v1/imports/:id/source", handle: (*server).getImportSource, Access: scope(impact.ImportsWrite, impact.MembersSync), Produces: []Format{FormatAny}},
-		{Method: "POST", Path: "/v1/imports/:id/cancel", handle: (*server).cancelImport, Access: scope(impact.ImportsWrite, impact.MembersSync)},
-		{Method: "POST", Path: "/v1/imports/:id/confirm", handle: (*server).confirmImport, Access: scope(impact.ImportsWrite, impact.MembersSync)},
-		{Method: "POST", Path: "/v1/networks/:id/members/sync", handle: (*server).syncMembers, Access: scope(impact.MembersSync), Params: memberParams, Consumes: fileTypes, MaxBody: ImportBody},
+		{Method: "GET", Path: "/v1/imports/:id", handle: (*server).getImport, Access: importReader},
+		{Method: "GET", Path: "/v1/imports/:id/rows", handle: (*server).listImportRows, Access: importReader, Params: "outcome", Paged: true},
+		{Method: "GET", Path: "/v1/imports/:id/rejects", handle: (*server).getImportRejects, Access: importer, Produces: []Format{FormatCSV}},
+		{Method: "GET", Path: "/v1/imports/:id/source", handle: (*server).getImportSource, Access: importer, Produces: []Format{FormatAny}},
+		{Method: "POST", Path: "/v1/imports/:id/cancel", handle: (*server).cancelImport, Access: importer},
+		{Method: "POST", Path: "/v1/imports/:id/confirm", handle: (*server).confirmImport, Access: importer},
 		{Method: "GET", Path: "/v1/import-templates/:questionnaire", handle: (*server).getImportTemplate, Access: public, Params: "period", Produces: []Format{FormatCSV, FormatFrenchCSV, FormatXLSX}},
-		{Method: "GET", Path: "/v1/import-mappings", handle: (*server).listImportMappings, Access: scope(impact.ImportsWrite, impact.MembersSync), Paged: true},
-		{Method: "POST", Path: "/v1/import-mappings", handle: (*server).createImportMapping, Access: scope(impact.ImportsWrite, impact.MembersSync)},
-		{Method: "GET", Path: "/v1/import-mappings/:id", handle: (*server).getImportMapping, Access: scope(impact.ImportsWrite, impact.MembersSync)},
-		{Method: "PATCH", Path: "/v1/import-mappings/:id", handle: (*server).updateImportMapping, Access: scope(impact.ImportsWrite, impact.MembersSync)},
-		{Method: "DELETE", Path: "/v1/import-mappings/:id", handle: (*server).deleteImportMapping, Access: scope(impact.ImportsWrite, impact.MembersSync)},
+		{Method: "GET", Path: "/v1/import-mappings", handle: (*server).listImportMappings, Access: importer, Paged: true},
+		{Method: "POST", Path: "/v1/import-mappings", handle: (*server).createImportMapping, Access: importer},
+		{Method: "GET", Path: "/v1/import-mappings/:id", handle: (*server).getImportMapping, Access: importer},
+		{Method: "PATCH", Path: "/v1/import-mappings/:id", handle: (*server).updateImportMapping, Access: importer},
+		{Method: "DELETE", Path: "/v1/import-mappings/:id", handle: (*server).deleteImportMapping, Access: importer},
 
 		// Aggregates
-		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},
-		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Produces: aggregateFormats, Shared: true, Heavy: true},
-		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: availabilityParams, Heavy: true},
-		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: scope(impact.AggregatesLive).because(liveBecause), Params: explainParams, Heavy: true},
-		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: scope(impact.AggregatesLive).because(liveBecause), Params: estimateParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: liveReader, Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},
+		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: liveReader, Produces: aggregateFormats, Shared: true, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: liveReader, Params: availabilityParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: liveReader, Params: explainParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: liveReader, Params: estimateParams, Heavy: true},
+
+		// Changes, and who is told of them
+		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},
+		{Method: "GET", Path: "/v1/webhooks", handle: (*server).listWebhooks, Access: webhookManager, Paged: true},
+		{Method: "POST", Path: "/v1/webhooks", handle: (*server).createWebhook, Access: webhookManager},
+		{Method: "GET", Path: "/v1/webhooks/:id", handle: (*server).getWebhook, Access: webhookManager},
+		{Method: "PATCH", Path: "/v1/webhooks/:id", handle: (*server).updateWebhook, Access: webhookManager},
+		{Method: "DELETE", Path: "/v1/webhooks/:id", handle: (*server).deleteWebhook, Access: webhookManager},
+		{Method: "POST", Path: "/v1/webhooks/:id/test", handle: (*server).testWebhook, Access: webhookManager},
+		{Method: "POST", Path: "/v1/webhooks/:id/rotate-secret", handle: (*server).rotateWebhookSecret, Access: webhookManager},
+		{Method: "POST", Path: "/v1/webhooks/:id/replay", handle: (*server).replayWebhook, Access: webhookManager},
+		{Method: "GET", Path: "/v1/webhooks/:id/deliveries", handle: (*server).listDeliveries, Access: webhookManager, Params: "state", Paged: true},
 	}
 }
 
