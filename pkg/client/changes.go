@@ -27,8 +27,10 @@ type ChangePage struct {
 }
 
 // Changes follows the feed from a cursor, for ever: when caught up it waits for
-// news, up to 20 s a request. query holds the filters (types, organisation,
-// network). A *Problem with code cursor_expired asks to start from a copy again.
+// news, up to 20 s a request. Without a cursor the first page holds nothing but
+// the place to follow from: copy the collections before the next one. query
+// holds the filters, types and organisation. A *Problem with code cursor_expired
+// asks to start from a copy again.
 func (c *Client) Changes(ctx context.Context, cursor string, query url.Values) iter.Seq2[*ChangePage, error] {
 	return func(yield func(*ChangePage, error) bool) {
 		wait := 0
