@@ -257,6 +257,9 @@ func (s *server) read(c *call, f impact.ChangeFilter, after impact.ChangePositio
 		if patience.Err() != nil && ctx.Err() == nil {
 			return list, next, caughtUp, nil // nothing came
 		}
+		if err == nil && !c.principal.IsAnonymous() {
+			err = c.identify() // a credential that was revoked meanwhile hears no more
+		}
 		if err != nil {
 			return nil, after, false, err
 		}

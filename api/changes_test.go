@@ -297,6 +297,24 @@ func TestChangesWait(t *testing.T) {
 	})
 }
 
+// Whoever waits is asked who it is again before it is told anything: its key may
+// have been revoked meanwhile.
+func TestARevokedKeyIsToldNothingMore(t *testing.T) {
+	w := embedded(t)
+	id, k := w.organisation.key(t, nil)
+	cursor := k.began(t, "?types=observation")
+	came := make(chan answer, 1)
+	go func() { came <- k.get(t, "/v1/changes?types=observation&wait=15&cursor="+url.QueryEscape(cursor)) }()
+	time.Sleep(50 * time.Millisecond) // it waits, or is refused at once
+	if a := w.organisation.do(t, "DELETE", "/v1/api-keys/"+id, nil); a.status != http.StatusNoContent {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if a := w.organisation.post(t, "/v1/observations", hours()); a.status != http.StatusCreated {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	refused(t, <-came, http.StatusUnauthorized, "invalid_token")
+}
+
 // TestNobodyWaitsWhenTheServiceStops holds that a wait ends with the service.
 func TestNobodyWaitsWhenTheServiceStops(t *testing.T) {
 	w := embedded(t)
