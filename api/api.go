@@ -35,72 +35,76 @@ type Config struct {
 	Now   func() time.Time
 	NewID func() string
 	Log   *slog.Logger
+	// Stopping ends when the service is asked to stop: nobody waits any longer.
+	Stopping context.Context
 	// CursorKey signs cursors; every replica needs the same one (16 bytes at
 	// least).
 	CursorKey []byte
 
-	Catalogue *impact.Catalogue
-	// Verifier turns an access token into its principal.
-	Verifier Verifier
-	// Issuer and Clients serve POST /oauth/token, Keys the keys it signs with.
-	Issuer TokenIssuer
-	Keys   KeyPublisher
-	// Assertions and UsedAssertions serve clients that sign (private_key_jwt).
-	Assertions     AssertionChecker
-	UsedAssertions AssertionStore
-	// Tokens and Revocations serve POST /oauth/introspect and /oauth/revoke.
+	// OpenAPIJSON and OpenAPIYAML are the generated contract; DocsUI holds the
+	// assets of the documentation page, index.html among them, and DocsPolicy is
+	// its Content-Security-Policy.
+	OpenAPIJSON, OpenAPIYAML []byte
+	DocsUI                   fs.FS
+	DocsPolicy               string
+
+	// Verifier turns an access token into its principal. Issuer signs tokens,
+	// Keys publishes what they are verified with; Tokens and Revocations serve
+	// POST /oauth/introspect and /oauth/revoke.
+	Verifier    Verifier
+	Issuer      TokenIssuer
+	Keys        KeyPublisher
 	Tokens      TokenInspector
 	Revocations RevocationStore
-	Clients     ClientStore
-	// Geometries of territories; nil when there is none.
-	Geometries GeometrySource
-	// Figures are computed from facts; Follower waits until they know a write.
-	Figures  FigureSource
-	Follower Follower
-	// ObservationIDs names the cells of an explanation.
-	ObservationIDs ObservationNamer
-	// Organisations, their observations and submissions, and what is asked of
-	// them; answers that may be asked again, who read what, and the order of
-	// writes.
-	Organisations  OrganisationStore
-	Consents       ConsentStore
-	Observations   ObservationStore
-	Submissions    SubmissionStore
-	Questionnaires QuestionnaireStore
-	Idempotency    IdempotencyStore
-	AccessLog      AccessLogger
-	Logs           LogReader
-	Commits        CommitLog
+	// Clients ask for tokens with a secret, or with an assertion that they sign
+	// (private_key_jwt) and that is used once.
+	Clients        ClientStore
+	Assertions     AssertionChecker
+	UsedAssertions AssertionStore
 	// APIKeys keeps the keys of scripts, KeyRing knows who calls with one.
 	APIKeys APIKeyStore
 	KeyRing *auth.KeyRing
-	// Networks with their members, and the mandates they receive.
-	Networks NetworkStore
-	Mandates MandateStore
-	// The log of commits, read as changes and told to webhooks.
-	Changes  ChangeStore
-	Webhooks Webhooks
-	// Stopping ends when the service is asked to stop: nobody waits any longer.
-	Stopping context.Context
 	// Rates bound what one caller may ask; zero rates are none. Addresses of
 	// callers are taken from X-Forwarded-For when a trusted proxy wrote it.
 	Rates          Rates
 	TrustedProxies []netip.Prefix
+	// AccessLog keeps who read what; Logs tell those concerned.
+	AccessLog AccessLogger
+	Logs      LogReader
+
+	// Reference: what there is to measure, where, and what is asked. Geometries
+	// are nil when there is none.
+	Catalogue      *impact.Catalogue
+	Geometries     GeometrySource
+	Questionnaires QuestionnaireStore
+	// Organisations, the networks they belong to, and what they agreed to.
+	Organisations OrganisationStore
+	Consents      ConsentStore
+	Networks      NetworkStore
+	Mandates      MandateStore
+	// What organisations submit, answers that may be asked for again, and the
+	// order of writes.
+	Observations ObservationStore
+	Submissions  SubmissionStore
+	Idempotency  IdempotencyStore
+	Commits      CommitLog
 	// Imports, the mappings of their files, and who works on them.
 	Imports      ImportStore
 	Mappings     MappingStore
 	ImportRunner ImportRunner
+	// Figures are computed from facts; Follower waits until they know a write,
+	// ObservationIDs names the cells of an explanation.
+	Figures        FigureSource
+	Follower       Follower
+	ObservationIDs ObservationNamer
+	// The log of commits, read as changes and told to webhooks.
+	Changes  ChangeStore
+	Webhooks Webhooks
+
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
 	// Status adds what an operator wants to see to GET /v1/status.
 	Status func(context.Context) (StatusReport, error)
-
-	// OpenAPIJSON and OpenAPIYAML are the generated contract; DocsUI holds the
-	// assets of the documentation page, index.html among them.
-	OpenAPIJSON, OpenAPIYAML []byte
-	DocsUI                   fs.FS
-	// DocsPolicy is the Content-Security-Policy of the documentation page.
-	DocsPolicy string
 }
 
 // Verifier checks an access token. The error is an *impact.Error of kind

@@ -95,7 +95,7 @@ func (s *server) listAPIKeys(c *call) error {
 //	@ID				getAPIKey
 //	@Tags			access
 //	@Produce		json
-//	@Param			id	path		string	true	"id of the key"
+//	@Param			id	path		string	true	"Id of the key"
 //	@Success		200	{object}	APIKey
 //	@Failure		default	{object}	Problem
 //	@Security		BearerAuth
@@ -154,7 +154,7 @@ func (s *server) createAPIKey(c *call) error {
 //	@Description	It opens nothing any more: at once on the server that answers, within two seconds on the others. The same again answers 204.
 //	@ID				revokeAPIKey
 //	@Tags			access
-//	@Param			id	path	string	true	"id of the key, never the key itself"
+//	@Param			id	path	string	true	"Id of the key, never the key itself"
 //	@Success		204	"It is revoked"
 //	@Failure		default	{object}	Problem
 //	@Security		BearerAuth

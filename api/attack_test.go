@@ -15,14 +15,14 @@ import (
 )
 
 // attackers, in the order of the columns of the table below. Each tries what
-// belongs to Atelier. "no scope" is a client of Atelier whose token has every
-// scope but those of the route; "network" has neither Atelier among its members
-// nor a mandate.
+// belongs to Atelier. "other" is another organisation, "no scope" a client of Atelier
+// whose token has every scope but those of the route; "network" has neither
+// Atelier among its members nor a mandate.
 var attackers = []string{"anonymous", "other", "no scope", "buyer", "steward", "administrator", "network"}
 
-// attempt is one request and the status each attacker gets. {atelier},
-// {approved}, {draft}, {submission}, {draft-submission}, {cursor} and {feed} stand for
-// ids of Atelier that an attacker may have guessed or overheard.
+// attempt is one request and the status each attacker gets. {atelier}, {draft},
+// {mandate} and the like (see plant) stand for ids of Atelier that an attacker
+// may have guessed or overheard.
 type attempt struct {
 	path string
 	body any
@@ -62,22 +62,38 @@ func of(ref string) object {
 // attacks is every route with what is tried on it. A new route must be listed:
 // what it shows to whom is a decision, not an accident.
 var attacks = map[string][]attempt{
-	"GET /v1":                           {{path: "/v1", want: open}},
-	"GET /v1/openapi.json":              {{path: "/v1/openapi.json", want: open}},
-	"GET /v1/openapi.yaml":              {{path: "/v1/openapi.yaml", want: open}},
-	"GET /openapi.json":                 {{path: "/openapi.json", want: open}},
-	"GET /openapi.yaml":                 {{path: "/openapi.yaml", want: open}},
-	"GET /docs":                         {{path: "/docs", want: open}},
-	"GET /v1/docs":                      {{path: "/v1/docs", want: open}},
-	"GET /v1/problems":                  {{path: "/v1/problems", want: open}},
-	"GET /v1/problems/:code":            {{path: "/v1/problems/not_found", want: open}},
-	"GET /v1/changelog":                 {{path: "/v1/changelog", want: open}},
-	"GET /v1/me":                        {{path: "/v1/me", want: "401 200 200 200 200 200 200"}},
-	"GET /oauth/jwks.json":              {{path: "/oauth/jwks.json", want: open}},
-	"GET /v1/status":                    {{path: "/v1/status", want: open}},
-	"GET /livez":                        {{path: "/livez", want: open}},
-	"GET /readyz":                       {{path: "/readyz", want: open}},
-	"GET /version":                      {{path: "/version", want: open}},
+	"GET /v1":                {{path: "/v1", want: open}},
+	"GET /v1/openapi.json":   {{path: "/v1/openapi.json", want: open}},
+	"GET /v1/openapi.yaml":   {{path: "/v1/openapi.yaml", want: open}},
+	"GET /openapi.json":      {{path: "/openapi.json", want: open}},
+	"GET /openapi.yaml":      {{path: "/openapi.yaml", want: open}},
+	"GET /docs":              {{path: "/docs", want: open}},
+	"GET /v1/docs":           {{path: "/v1/docs", want: open}},
+	"GET /v1/problems":       {{path: "/v1/problems", want: open}},
+	"GET /v1/problems/:code": {{path: "/v1/problems/not_found", want: open}},
+	"GET /v1/changelog":      {{path: "/v1/changelog", want: open}},
+	"GET /v1/status":         {{path: "/v1/status", want: open}},
+	"GET /livez":             {{path: "/livez", want: open}},
+	"GET /readyz":            {{path: "/readyz", want: open}},
+	"GET /version":           {{path: "/version", want: open}},
+
+	"GET /.well-known/oauth-authorization-server":  {{path: "/.well-known/oauth-authorization-server", want: open}},
+	"GET /.well-known/oauth-protected-resource/v1": {{path: "/.well-known/oauth-protected-resource/v1", want: open}},
+	"GET /oauth/jwks.json":                         {{path: "/oauth/jwks.json", want: open}},
+	"GET /v1/me":                                   {{path: "/v1/me", want: "401 200 200 200 200 200 200"}},
+	"GET /v1/clients":                              {{path: "/v1/clients?role=organisation", want: fmt.Sprintf(adminOnly, "200")}},
+	"POST /v1/clients":                             {{path: "/v1/clients", body: object{"name": "Mine", "role": "organisation", "organisation": "nobody"}, want: fmt.Sprintf(adminOnly, "422")}},
+	"GET /v1/clients/:id":                          {{path: "/v1/clients/{client}", want: fmt.Sprintf(adminOnly, "200")}, {path: "/v1/clients/{client}", h: held, want: fmt.Sprintf(adminOnly, "304")}},
+	"PATCH /v1/clients/:id":                        {{path: "/v1/clients/{client}", body: object{"scopes": []string{"observations.read"}}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
+	// The administrator's own attempts name no client: what they do to one is in clients_test.go.
+	"DELETE /v1/clients/:id":             {{path: "/v1/clients/guessed", want: fmt.Sprintf(adminOnly, "404")}},
+	"POST /v1/clients/:id/rotate-secret": {{path: "/v1/clients/guessed/rotate-secret", want: fmt.Sprintf(adminOnly, "404")}},
+	"GET /v1/api-keys":                   {{path: "/v1/api-keys", want: "401 200 403 200 403 403 200"}},
+	"POST /v1/api-keys":                  {{path: "/v1/api-keys", body: object{"name": "x", "scopes": []string{"organisations.read"}, "expires_at": now().AddDate(0, 1, 0).Format(time.RFC3339)}, want: "401 201 403 201 403 403 201"}},
+	"GET /v1/api-keys/:id":               {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
+	"DELETE /v1/api-keys/:id":            {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
+	"GET /v1/audit-log":                  {{path: "/v1/audit-log", want: "401 200 200 200 200 200 200"}, {path: "/v1/audit-log?action=consent.given", want: "401 200 200 200 200 200 200"}},
+
 	"GET /v1/impact-types":              {{path: "/v1/impact-types", want: open}},
 	"GET /v1/impact-types/:code":        {{path: "/v1/impact-types/inclusion", want: open}},
 	"GET /v1/indicators":                {{path: "/v1/indicators", want: open}},
@@ -94,17 +110,6 @@ var attacks = map[string][]attempt{
 	"GET /v1/questionnaires/:code":      {{path: "/v1/questionnaires/asked", want: open}},
 	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: fmt.Sprintf(adminOnly, "409")}},
 	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
-
-	"GET /v1/clients":       {{path: "/v1/clients?role=organisation", want: fmt.Sprintf(adminOnly, "200")}},
-	"POST /v1/clients":      {{path: "/v1/clients", body: object{"name": "Mine", "role": "organisation", "organisation": "nobody"}, want: fmt.Sprintf(adminOnly, "422")}},
-	"GET /v1/clients/:id":   {{path: "/v1/clients/{client}", want: fmt.Sprintf(adminOnly, "200")}, {path: "/v1/clients/{client}", h: held, want: fmt.Sprintf(adminOnly, "304")}},
-	"PATCH /v1/clients/:id": {{path: "/v1/clients/{client}", body: object{"scopes": []string{"observations.read"}}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
-	// The administrator's own attempts name no client: what they do to one is in clients_test.go.
-	"DELETE /v1/clients/:id":             {{path: "/v1/clients/guessed", want: fmt.Sprintf(adminOnly, "404")}},
-	"POST /v1/clients/:id/rotate-secret": {{path: "/v1/clients/guessed/rotate-secret", want: fmt.Sprintf(adminOnly, "404")}},
-
-	"GET /.well-known/oauth-authorization-server":  {{path: "/.well-known/oauth-authorization-server", want: open}},
-	"GET /.well-known/oauth-protected-resource/v1": {{path: "/.well-known/oauth-protected-resource/v1", want: open}},
 
 	"GET /v1/organisations": {
 		{path: "/v1/organisations", want: register},
@@ -141,8 +146,6 @@ var attacks = map[string][]attempt{
 		{path: "/v1/organisations/{atelier}/access-log", want: "401 404 403 403 404 404 404"},
 		{path: "/v1/organisations/ext:canary-crm:canary-org/access-log?right=steward", want: "401 404 403 403 404 404 404"},
 	},
-	"GET /v1/audit-log": {{path: "/v1/audit-log", want: "401 200 200 200 200 200 200"}, {path: "/v1/audit-log?action=consent.given", want: "401 200 200 200 200 200 200"}},
-
 	"GET /v1/observations": {
 		{path: "/v1/observations", want: agreed},
 		{path: "/v1/observations?include_deleted=true&updated_since=2000-01-01T00:00:00Z", want: agreed},
@@ -224,11 +227,6 @@ var attacks = map[string][]attempt{
 	"POST /v1/submissions/:id/approve": {{path: "/v1/submissions/{submission}/approve", want: "401 403 403 403 409 403 403"}, {path: "/v1/submissions/{draft-submission}/approve", want: "401 403 403 403 404 403 403"}},
 	"POST /v1/submissions/:id/return":  {{path: "/v1/submissions/{draft-submission}/return", body: object{"reason": "x"}, want: "401 403 403 403 404 403 403"}},
 
-	"GET /v1/api-keys":        {{path: "/v1/api-keys", want: "401 200 403 200 403 403 200"}},
-	"POST /v1/api-keys":       {{path: "/v1/api-keys", body: object{"name": "x", "scopes": []string{"organisations.read"}, "expires_at": now().AddDate(0, 1, 0).Format(time.RFC3339)}, want: "401 201 403 201 403 403 201"}},
-	"GET /v1/api-keys/:id":    {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
-	"DELETE /v1/api-keys/:id": {{path: "/v1/api-keys/{key}", want: "401 404 403 404 403 403 404"}},
-
 	"GET /v1/networks":     {{path: "/v1/networks", want: open}},
 	"GET /v1/networks/:id": {{path: "/v1/networks/FEDATE", want: open}},
 	"POST /v1/networks":    {{path: "/v1/networks", body: object{"name": "Mine", "code": "FEDATE"}, want: "401 403 403 403 403 409 403"}},
@@ -259,7 +257,8 @@ var attacks = map[string][]attempt{
 	"POST /v1/mandates/:id/refuse": {{path: "/v1/mandates/{requested}/refuse", want: "401 404 403 404 403 403 404"}},
 	"POST /v1/mandates/:id/revoke": {{path: "/v1/mandates/{mandate}/revoke", want: "401 404 403 404 403 403 404"}},
 	"GET /v1/mandates/:id/usage":   {{path: "/v1/mandates/{mandate}/usage", want: "401 404 403 404 403 403 404"}},
-	"GET /v1/imports":              {{path: "/v1/imports", want: ownOnly}, {path: "/v1/imports?updated_since=2000-01-01T00:00:00Z", want: ownOnly}},
+
+	"GET /v1/imports": {{path: "/v1/imports", want: ownOnly}, {path: "/v1/imports?updated_since=2000-01-01T00:00:00Z", want: ownOnly}},
 	// The file is read, and every row of it refused.
 	"POST /v1/imports":             {{path: "/v1/imports", body: object{"observations": []any{of("{atelier}"), of("siret:73282932000074")}}, h: keyed, want: "401 200 403 403 403 403 200"}},
 	"GET /v1/imports/:id":          {{path: "/v1/imports/{import}", want: hidden}},

@@ -276,18 +276,18 @@ func (s *server) updateClient(c *call) error {
 	return c.done(http.StatusOK, stored.Version, 0, client(c, &stored))
 }
 
-// deleteClient revokes a client.
+// revokeClient revokes a client.
 //
 //	@Summary		Revoke a client
 //	@Description	It gets no token any more, and those it holds, and its API keys, are refused: at once by the server that answers, within 2 seconds by the others. The client stays listed. Done again, it changes nothing.
-//	@ID				deleteClient
+//	@ID				revokeClient
 //	@Tags			access
 //	@Param			id		path	string	true	"Id of the client"
 //	@Success		204		"It is revoked"
 //	@Failure		default	{object}	Problem
 //	@Security		BearerAuth
 //	@Router			/v1/clients/{id} [delete]
-func (s *server) deleteClient(c *call) error {
+func (s *server) revokeClient(c *call) error {
 	k, err := s.Clients.RevokeClient(c.r.Context(), c.principal, c.param("id"))
 	if err != nil {
 		return err

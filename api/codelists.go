@@ -94,7 +94,7 @@ func (s *server) listCodeLists(c *call) error {
 //	@ID				getCodeList
 //	@Tags			reference
 //	@Produce		json
-//	@Param			id		path		string	true	"name of the list"	example(obs_status)
+//	@Param			id		path		string	true	"Name of the list"	example(obs_status)
 //	@Success		200		{object}	CodeList
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem

@@ -261,7 +261,7 @@ func (s *server) docsPageV1(c *call) error { return s.docsPage(c) }
 //	@Produce		image/svg+xml
 //	@Produce		text/html
 //	@Produce		text/plain
-//	@Param			file	path		string	true	"name of the file"	example(page.css)
+//	@Param			file	path		string	true	"Name of the file"	example(page.css)
 //	@Success		200		{string}	string
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
@@ -279,7 +279,7 @@ func (s *server) docsFile(c *call) error { return s.asset(c, c.param("file")) }
 //	@Produce		image/svg+xml
 //	@Produce		text/html
 //	@Produce		text/plain
-//	@Param			file	path		string	true	"name of the file"	example(swagger-ui.css)
+//	@Param			file	path		string	true	"Name of the file"	example(swagger-ui.css)
 //	@Success		200		{string}	string
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
@@ -340,7 +340,7 @@ func mustChanges() []Change {
 //
 //	@Summary		What changed in the API, the indicators and the territories
 //	@Description	The newest first.
-//	@ID				listChanges
+//	@ID				getChangelog
 //	@Tags			service
 //	@Produce		json
 //	@Success		200		{object}	ChangePage

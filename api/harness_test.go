@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -21,7 +20,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/grandlyon/retombees/api"
-	"github.com/grandlyon/retombees/docs"
 	"github.com/grandlyon/retombees/docs/contract"
 	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/codelist"
@@ -36,7 +34,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // publicURL is the public base of the API under test, which listens elsewhere.
 const publicURL = "https://retombees.example"
 
-// patient are rates that no test meets by being fast; those of the rates
+// patient are rates that no test reaches by being fast; tests of the rates
 // themselves set others.
 var patient = api.Rates{Anonymous: 1_000_000, Client: 1_000_000, Refused: 1_000_000, Concurrent: 1000}
 
@@ -59,15 +57,18 @@ type world struct {
 	anonymous       *caller
 	organisation    *caller // acts for Atelier
 	other           *caller // acts for Bocage
+	network         *caller // acts for Fédération
 	buyer           *caller
 	steward         *caller
 	administrator   *caller
-	network         *caller // of Fédération
 }
 
 // callers gives every kind of caller by name.
 func (w *world) callers() map[string]*caller {
-	return map[string]*caller{"anonymous": w.anonymous, "organisation": w.organisation, "other organisation": w.other, "buyer": w.buyer, "steward": w.steward, "administrator": w.administrator, "network": w.network}
+	return map[string]*caller{
+		"anonymous": w.anonymous, "organisation": w.organisation, "other organisation": w.other, "network": w.network,
+		"buyer": w.buyer, "steward": w.steward, "administrator": w.administrator,
+	}
 }
 
 // databases runs a test on both databases; each run has a world of its own.
@@ -87,15 +88,15 @@ func embedded(t testing.TB) *world {
 // now is the clock of tests.
 func now() time.Time { return time.Now() }
 
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
 // setup is who prepares a world.
 var setup = impact.Principal{Client: "setup", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
 
 func newWorld(t testing.TB, databaseURL string) *world {
 	t.Helper()
 	ctx := context.Background()
-	newID := func() string { return uuid.Must(uuid.NewV7()).String() }
 	w := &world{log: &logBook{}}
-	log := slog.New(slog.NewJSONHandler(w.log, nil))
 
 	var err error
 	w.store, err = store.Open(ctx, databaseURL, store.Options{Now: now, NewID: newID, Log: slog.New(slog.DiscardHandler)})
@@ -118,16 +119,7 @@ func newWorld(t testing.TB, databaseURL string) *world {
 	must(t, err)
 	w.issuer, err = auth.NewIssuer(auth.Config{Issuer: publicURL, Audience: publicURL, Keys: w.keys, Now: now})
 	must(t, err)
-	ui, err := fs.Sub(docs.UI, "ui")
-	must(t, err)
-
-	w.config = api.Config{
-		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: log, CursorKey: []byte("the same on every replica"),
-		Catalogue: catalogue, Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Tokens: w.issuer, Revocations: w.store, Assertions: w.issuer, UsedAssertions: w.store, Clients: w.store, Geometries: w.store, Ready: w.store.Ready,
-		APIKeys: w.store, KeyRing: auth.NewKeyRing(w.store, now), Rates: patient,
-		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
-	}
-	w.connect(t)
+	w.configure(t, catalogue)
 	handler, err := api.New(w.config)
 	must(t, err)
 	w.server = httptest.NewServer(handler)
@@ -225,8 +217,8 @@ func (a answer) at(t testing.TB, pointer string) any {
 // header is a request header of one call: header("If-Match", `"v1"`).
 type header [2]string
 
-// get, head, post, patch, put, del and do send a request and hold the exchange to the contract. A
-// body is JSON, unless it is a form (url.Values), text or bytes.
+// get, post and do send a request and hold the exchange to the contract. A body
+// is JSON, unless it is a form (url.Values), text or bytes.
 func (x *caller) get(t testing.TB, path string, h ...header) answer {
 	t.Helper()
 	return x.do(t, http.MethodGet, path, nil, h...)

@@ -73,7 +73,7 @@ func (s *server) listImpactTypes(c *call) error {
 //	@ID				getImpactType
 //	@Tags			reference
 //	@Produce		json
-//	@Param			code	path		string	true	"code"	example(inclusion.insertion)
+//	@Param			code	path		string	true	"Code"	example(inclusion.insertion)
 //	@Success		200		{object}	ImpactType
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
@@ -200,13 +200,13 @@ func (s *server) indicator(i *impact.Indicator) Indicator {
 //	@ID				listIndicators
 //	@Tags			reference
 //	@Produce		json
-//	@Param			impact_type	query		[]string	false	"impact types, each with its sub-types"	collectionFormat(csv)
-//	@Param			kind		query		[]string	false	"kinds of measure"						collectionFormat(csv)
-//	@Param			set			query		[]string	false	"sets: core, component, companion, extension"	collectionFormat(csv)
-//	@Param			questionnaire	query	string		false	"only what this questionnaire asks for"
-//	@Param			q			query		string		false	"words of the code, the label or the definition, in French or in English, without regard to accents"
-//	@Param			limit		query		int			false	"rows of the page"	minimum(1)	maximum(1000)	default(100)
-//	@Param			cursor		query		string		false	"position, taken from links.next"
+//	@Param			impact_type	query		[]string	false	"Impact types, each with its sub-types"	collectionFormat(csv)
+//	@Param			kind		query		[]string	false	"Kinds of measure"						collectionFormat(csv)
+//	@Param			set			query		[]string	false	"Sets: core, component, companion, extension"	collectionFormat(csv)
+//	@Param			questionnaire	query	string		false	"Only what this questionnaire asks for"
+//	@Param			q			query		string		false	"Words of the code, the label or the definition, in French or in English, without regard to accents"
+//	@Param			limit		query		int			false	"Rows of a page"	minimum(1)	maximum(1000)	default(100)
+//	@Param			cursor		query		string		false	"Where to go on, from links.next"
 //	@Success		200			{object}	IndicatorPage
 //	@Success		304		"The caller has it already"
 //	@Failure		default		{object}	Problem
@@ -318,7 +318,7 @@ func speaksOf(q string, texts ...string) bool {
 //	@ID				getIndicator
 //	@Tags			reference
 //	@Produce		json
-//	@Param			code	path		string	true	"code"	example(insertion_hours)
+//	@Param			code	path		string	true	"Code"	example(insertion_hours)
 //	@Success		200		{object}	Indicator
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
@@ -355,7 +355,7 @@ type IndicatorVersionPage = Page[IndicatorVersion] // @name IndicatorVersionPage
 //	@ID				listIndicatorVersions
 //	@Tags			reference
 //	@Produce		json
-//	@Param			code	path		string	true	"code"	example(insertion_hours)
+//	@Param			code	path		string	true	"Code"	example(insertion_hours)
 //	@Success		200		{object}	IndicatorVersionPage
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem

@@ -383,7 +383,7 @@ func (s *server) getMandate(c *call) error {
 
 // grantMandate grants what was requested.
 //
-//	@Summary		Grant
+//	@Summary		Grant a mandate
 //	@Description	By the organisation, from requested. It holds at once.
 //	@ID				grantMandate
 //	@Tags			networks
@@ -398,7 +398,7 @@ func (s *server) grantMandate(c *call) error { return s.decideMandate(c, impact.
 
 // refuseMandate refuses what was requested.
 //
-//	@Summary		Refuse
+//	@Summary		Refuse a mandate
 //	@Description	By the organisation, from requested.
 //	@ID				refuseMandate
 //	@Tags			networks
@@ -413,7 +413,7 @@ func (s *server) refuseMandate(c *call) error { return s.decideMandate(c, impact
 
 // revokeMandate ends a mandate.
 //
-//	@Summary		Revoke
+//	@Summary		Revoke a mandate
 //	@Description	By the organisation, at once: the very next request of the network is refused. The network may give the mandate back, or take its request back, the same way. What was written under it stays, marked, and belongs to the organisation.
 //	@ID				revokeMandate
 //	@Tags			networks

@@ -77,7 +77,7 @@ var clientMethods = []string{"client_secret_basic", "client_secret_post", "priva
 //
 //	@Summary		Public keys of access tokens
 //	@Description	Every key that verifies a token of this server, by `kid`. A key is here at least ten minutes before it signs, and until the last token it signed has expired.
-//	@ID				getKeys
+//	@ID				getJWKS
 //	@Tags			access
 //	@Produce		json
 //	@Success		200		{object}	JWKS

@@ -55,12 +55,12 @@ type Introspection struct {
 //	@Tags			access
 //	@Accept			x-www-form-urlencoded
 //	@Produce		json
-//	@Param			token			formData	string	true	"the access token"
+//	@Param			token			formData	string	true	"The access token"
 //	@Param			token_type_hint	formData	string	false	"access_token; not needed"
-//	@Param			client_id		formData	string	false	"without HTTP Basic only"
-//	@Param			client_secret	formData	string	false	"without HTTP Basic only"
-//	@Param			client_assertion_type	formData	string	false	"with client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
-//	@Param			client_assertion	formData	string	false	"in place of a secret: a JWT signed with a registered key (RFC 7523)"
+//	@Param			client_id		formData	string	false	"Without HTTP Basic only"
+//	@Param			client_secret	formData	string	false	"Without HTTP Basic only"
+//	@Param			client_assertion_type	formData	string	false	"With client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
+//	@Param			client_assertion	formData	string	false	"In place of a secret: a JWT signed with a registered key (RFC 7523)"
 //	@Success		200		"The token does not hold any more"
 //	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic
@@ -102,12 +102,12 @@ func (s *server) revoke(c *call) error {
 //	@Tags			access
 //	@Accept			x-www-form-urlencoded
 //	@Produce		json
-//	@Param			token			formData	string	true	"the access token"
+//	@Param			token			formData	string	true	"The access token"
 //	@Param			token_type_hint	formData	string	false	"access_token; not needed"
-//	@Param			client_id		formData	string	false	"without HTTP Basic only"
-//	@Param			client_secret	formData	string	false	"without HTTP Basic only"
-//	@Param			client_assertion_type	formData	string	false	"with client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
-//	@Param			client_assertion	formData	string	false	"in place of a secret: a JWT signed with a registered key (RFC 7523)"
+//	@Param			client_id		formData	string	false	"Without HTTP Basic only"
+//	@Param			client_secret	formData	string	false	"Without HTTP Basic only"
+//	@Param			client_assertion_type	formData	string	false	"With client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
+//	@Param			client_assertion	formData	string	false	"In place of a secret: a JWT signed with a registered key (RFC 7523)"
 //	@Success		200		{object}	Introspection
 //	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic

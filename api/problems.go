@@ -133,7 +133,7 @@ func (s *server) listProblems(c *call) error {
 //	@ID				getProblem
 //	@Tags			service
 //	@Produce		json
-//	@Param			code	path		string	true	"code"	example(validation_failed)
+//	@Param			code	path		string	true	"Code"	example(validation_failed)
 //	@Success		200		{object}	ProblemDescription
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem

@@ -118,7 +118,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/clients", handle: (*server).createClient, Access: clientManager},
 		{Method: "GET", Path: "/v1/clients/:id", handle: (*server).getClient, Access: clientManager},
 		{Method: "PATCH", Path: "/v1/clients/:id", handle: (*server).updateClient, Access: clientManager},
-		{Method: "DELETE", Path: "/v1/clients/:id", handle: (*server).deleteClient, Access: clientManager},
+		{Method: "DELETE", Path: "/v1/clients/:id", handle: (*server).revokeClient, Access: clientManager},
 		{Method: "POST", Path: "/v1/clients/:id/rotate-secret", handle: (*server).rotateClientSecret, Access: clientManager},
 		{Method: "GET", Path: "/v1/api-keys", handle: (*server).listAPIKeys, Access: keyManager, Paged: true},
 		{Method: "POST", Path: "/v1/api-keys", handle: (*server).createAPIKey, Access: keyManager},

@@ -552,7 +552,7 @@ func byLetter(counts map[impact.Status]int) map[string]int {
 
 // submitSubmission hands a draft in.
 //
-//	@Summary		Submit
+//	@Summary		Submit a submission
 //	@Description	From draft or returned. With `review: automatic`, a submission without error or warning is approved at once. 422 `incomplete` when a required answer is missing.
 //	@ID				submitSubmission
 //	@Tags			submissions
@@ -568,7 +568,7 @@ func (s *server) submitSubmission(c *call) error { return s.transition(c, "submi
 
 // approveSubmission accepts a submission: its observations count.
 //
-//	@Summary		Approve
+//	@Summary		Approve a submission
 //	@ID				approveSubmission
 //	@Tags			submissions
 //	@Produce		json
@@ -583,7 +583,7 @@ func (s *server) approveSubmission(c *call) error { return s.transition(c, "appr
 
 // returnSubmission gives a submission back.
 //
-//	@Summary		Return, with a reason
+//	@Summary		Return a submission, with a reason
 //	@ID				returnSubmission
 //	@Tags			submissions
 //	@Accept			json
@@ -600,7 +600,7 @@ func (s *server) returnSubmission(c *call) error { return s.transition(c, "retur
 
 // reopenSubmission makes a draft of an approved submission.
 //
-//	@Summary		Reopen
+//	@Summary		Reopen a submission
 //	@Description	From approved, while the period is open (423 after). What was approved counts until the new version is approved.
 //	@ID				reopenSubmission
 //	@Tags			submissions

@@ -129,15 +129,15 @@ func (s *server) askedVintage(c *call) impact.Vintage {
 //	@Tags			reference
 //	@Produce		json
 //	@Produce		application/geo+json
-//	@Param			type		query		[]string	false	"levels"	collectionFormat(csv)
-//	@Param			within		query		string		false	"only what is below this territory"	example(metropole-200046977)
-//	@Param			vintage		query		int			false	"year of the official geographic code; the current one when absent"	example(2026)
+//	@Param			type		query		[]string	false	"Levels"	collectionFormat(csv)
+//	@Param			within		query		string		false	"Only what is below this territory"	example(metropole-200046977)
+//	@Param			vintage		query		int			false	"Year of the official geographic code; the current one when absent"	example(2026)
 //	@Param			bbox		query		string		false	"west,south,east,north in degrees"	example(4.7,45.6,5.1,45.9)
-//	@Param			contains	query		string		false	"longitude,latitude of a point"	example(4.835,45.764)
-//	@Param			q			query		string		false	"name or code"	example(pierre benite)
-//	@Param			geometry	query		string		false	"which geometry; simplified by default in GeoJSON, none in JSON"	Enums(none,centroid,simplified,full)
-//	@Param			limit		query		int			false	"rows of the page"	minimum(1)	maximum(1000)	default(100)
-//	@Param			cursor		query		string		false	"position, taken from links.next"
+//	@Param			contains	query		string		false	"Longitude,latitude of a point"	example(4.835,45.764)
+//	@Param			q			query		string		false	"Name or code"	example(pierre benite)
+//	@Param			geometry	query		string		false	"Which geometry; simplified by default in GeoJSON, none in JSON"	Enums(none,centroid,simplified,full)
+//	@Param			limit		query		int			false	"Rows of a page"	minimum(1)	maximum(1000)	default(100)
+//	@Param			cursor		query		string		false	"Where to go on, from links.next"
 //	@Success		200			{object}	TerritoryPage
 //	@Success		304		"The caller has it already"
 //	@Failure		default		{object}	Problem
@@ -404,9 +404,9 @@ func (s *server) retired(asked string, t *impact.Territory) []impact.Fault {
 //	@Tags			reference
 //	@Produce		json
 //	@Produce		application/geo+json
-//	@Param			id			path		string	true	"id"	example(commune-69266)
-//	@Param			vintage		query		int		false	"year of the official geographic code"	example(2026)
-//	@Param			geometry	query		string	false	"which geometry; simplified by default in GeoJSON, none in JSON"	Enums(none,centroid,simplified,full)
+//	@Param			id			path		string	true	"Id of the territory"	example(commune-69266)
+//	@Param			vintage		query		int		false	"Year of the official geographic code"	example(2026)
+//	@Param			geometry	query		string	false	"Which geometry; simplified by default in GeoJSON, none in JSON"	Enums(none,centroid,simplified,full)
 //	@Success		200			{object}	Territory
 //	@Success		304		"The caller has it already"
 //	@Failure		default		{object}	Problem
@@ -445,8 +445,8 @@ func (s *server) getTerritory(c *call) error {
 //	@ID				listTerritoryChildren
 //	@Tags			reference
 //	@Produce		json
-//	@Param			id		path		string	true	"id"	example(metropole-200046977)
-//	@Param			vintage	query		int		false	"year of the official geographic code; the current one when absent"	example(2026)
+//	@Param			id		path		string	true	"Id of the territory"	example(metropole-200046977)
+//	@Param			vintage	query		int		false	"Year of the official geographic code; the current one when absent"	example(2026)
 //	@Success		200		{object}	TerritoryPage
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
@@ -462,8 +462,8 @@ func (s *server) listTerritoryChildren(c *call) error {
 //	@ID				listTerritoryAncestors
 //	@Tags			reference
 //	@Produce		json
-//	@Param			id		path		string	true	"id"	example(commune-69266)
-//	@Param			vintage	query		int		false	"year of the official geographic code; the current one when absent"	example(2026)
+//	@Param			id		path		string	true	"Id of the territory"	example(commune-69266)
+//	@Param			vintage	query		int		false	"Year of the official geographic code; the current one when absent"	example(2026)
 //	@Success		200		{object}	TerritoryPage
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem
@@ -520,7 +520,7 @@ type TerritoryEventPage = Page[TerritoryEvent] // @name TerritoryEventPage
 //	@ID				listTerritoryHistory
 //	@Tags			reference
 //	@Produce		json
-//	@Param			id		path		string	true	"id"	example(commune-69149)
+//	@Param			id		path		string	true	"Id of the territory"	example(commune-69149)
 //	@Success		200		{object}	TerritoryEventPage
 //	@Success		304		"The caller has it already"
 //	@Failure		default	{object}	Problem

@@ -41,12 +41,12 @@ type TokenResponse struct {
 //	@Tags			access
 //	@Accept			x-www-form-urlencoded
 //	@Produce		json
-//	@Param			grant_type		formData	string	true	"always client_credentials"	Enums(client_credentials)
-//	@Param			scope			formData	string	false	"scopes asked for, separated by spaces; all those of the client when absent"
-//	@Param			client_id		formData	string	false	"without HTTP Basic only"
-//	@Param			client_secret	formData	string	false	"without HTTP Basic only"
-//	@Param			client_assertion_type	formData	string	false	"with client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
-//	@Param			client_assertion	formData	string	false	"in place of a secret: a JWT signed with a registered key (RFC 7523)"
+//	@Param			grant_type		formData	string	true	"Always client_credentials"	Enums(client_credentials)
+//	@Param			scope			formData	string	false	"Scopes asked for, separated by spaces; all those of the client when absent"
+//	@Param			client_id		formData	string	false	"Without HTTP Basic only"
+//	@Param			client_secret	formData	string	false	"Without HTTP Basic only"
+//	@Param			client_assertion_type	formData	string	false	"With client_assertion"	Enums(urn:ietf:params:oauth:client-assertion-type:jwt-bearer)
+//	@Param			client_assertion	formData	string	false	"In place of a secret: a JWT signed with a registered key (RFC 7523)"
 //	@Success		200		{object}	TokenResponse
 //	@Failure		default	{object}	TokenError
 //	@Security		ClientBasic

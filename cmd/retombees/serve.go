@@ -18,6 +18,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/imports"
 	"github.com/grandlyon/retombees/pkg/store"
+	"github.com/grandlyon/retombees/pkg/webhook"
 )
 
 type serveCmd struct {
@@ -50,22 +51,9 @@ func (c serveCmd) Run(w *world) (err error) {
 	}
 	c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 
-	keys, keyFile, err := c.keys(w, c.databaseFlags)
+	issuer, keyFile, err := c.issuer(w)
 	if err != nil {
 		return err
-	}
-	trusted, err := c.issuers()
-	if err != nil {
-		return err
-	}
-	issuer, err := auth.NewIssuer(auth.Config{
-		Issuer: c.PublicURL, Audience: c.PublicURL + "/v1", Keys: keys, Now: w.now, External: trusted, AllowLoopback: c.LocalIssuers,
-	})
-	if err != nil {
-		return err
-	}
-	if others := issuer.Issuers(); len(others) > 0 {
-		w.log.Info("tokens of other issuers are accepted", "issuers", others)
 	}
 	s, err := c.open(w)
 	if err != nil {
@@ -76,32 +64,31 @@ func (c serveCmd) Run(w *world) (err error) {
 	if err != nil {
 		return err
 	}
-
 	catalogue, err := s.Catalogue(w.ctx)
 	if err != nil {
 		return fmt.Errorf("reading the catalogue: %w", err)
 	}
+	p := parts{store: s, catalogue: catalogue, issuer: issuer, keyRing: auth.NewKeyRing(s, w.now), cube: calculation.NewCube(catalogue), demo: demo}
 	// The follower outlives the signal: requests under way may wait for what
 	// they wrote.
-	cube := calculation.NewCube(catalogue)
-	follower, err := s.Follow(context.WithoutCancel(w.ctx), cube, c.Follow)
+	p.follower, err = s.Follow(context.WithoutCancel(w.ctx), p.cube, c.Follow)
 	if err != nil {
 		return fmt.Errorf("following the writes: %w", err)
 	}
-	defer follower.Close()
-	keyRing := auth.NewKeyRing(s, w.now)
-	runner := imports.Start(imports.Config{Store: s, Log: w.log, Now: w.now, Lease: c.ImportLease, Poll: min(2*time.Second, c.ImportLease)})
-	defer runner.Close()
-	cursorKey, err := issuer.Keys().Derive("retombees cursors 1")
+	defer p.follower.Close()
+	p.runner = imports.Start(imports.Config{Store: s, Log: w.log, Now: w.now, Lease: c.ImportLease, Poll: min(2*time.Second, c.ImportLease)})
+	defer p.runner.Close()
+	p.cursorKey, err = issuer.Keys().Derive("retombees cursors 1")
 	if err != nil {
 		return fmt.Errorf("deriving the key of cursors: %w", err)
 	}
-	webhooks, dispatcher, err := c.webhooks(w, s, issuer.Keys(), cursorKey)
+	var dispatcher *webhook.Dispatcher
+	p.webhooks, dispatcher, err = c.webhooks(w, s, issuer.Keys(), p.cursorKey)
 	if err != nil {
 		return err
 	}
 	defer tell(w.ctx, dispatcher)()
-	handler, err := c.handler(w, s, catalogue, issuer, keyRing, runner, cube, follower, cursorKey, webhooks, demo)
+	handler, err := c.handler(w, &p)
 	if err != nil {
 		return err
 	}
@@ -111,6 +98,7 @@ func (c serveCmd) Run(w *world) (err error) {
 		return err
 	}
 	issuer.Revoke(revoked...)
+
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -122,21 +110,12 @@ func (c serveCmd) Run(w *world) (err error) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	noteKeyUses := func(ctx context.Context) error { return s.NoteKeyUses(ctx, keyRing.Used()) }
-	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
-	go every(w, time.Hour, "forgetting old deliveries", s.ForgetDeliveries)
-	go every(w, time.Hour, "forgetting old imports", s.ForgetImports)
-	go every(w, time.Hour, "forgetting revoked tokens that have expired", s.ForgetRevocations)
-	go every(w, time.Hour, "forgetting old commits", func(ctx context.Context) error {
-		_, err := s.ForgetCommits(ctx, api.ChangeDays*24*time.Hour)
-		return err
-	})
-	go every(w, time.Minute, "noting the use of API keys", noteKeyUses)
 	go followKeys(w, keyFile, issuer)
 	go followRevocations(w, s, issuer, known)
+	p.keepHouse(w)
 
 	// Probes are answered while the figures load.
-	if err := follower.WaitFor(w.ctx, 0); err != nil {
+	if err := p.follower.WaitFor(w.ctx, 0); err != nil {
 		return errors.Join(fmt.Errorf("loading the figures: %w", err), server.Close())
 	}
 	fmt.Fprintf(w.stdout, "Retombées %s is ready at %s in %d ms, listening on %s\n",
@@ -159,33 +138,49 @@ func (c serveCmd) Run(w *world) (err error) {
 	if err = server.Shutdown(ending); err != nil {
 		return errors.Join(fmt.Errorf("some requests did not finish in %s: %w", c.ShutdownTimeout, err), server.Close())
 	}
-	if err = noteKeyUses(ending); err != nil {
+	if err = p.noteKeyUses(ending); err != nil {
 		return err
 	}
 	w.log.Info("stopped")
 	return nil
 }
 
-// handler builds the API over the store and its figures.
-func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue, issuer *auth.Issuer, keyRing *auth.KeyRing, runner *imports.Runner, cube *calculation.Cube, follower *store.Follower, cursorKey []byte, webhooks api.Webhooks, demo bool) (http.Handler, error) {
+// parts are what the running service is made of.
+type parts struct {
+	store     *store.Store
+	catalogue *impact.Catalogue
+	issuer    *auth.Issuer
+	keyRing   *auth.KeyRing
+	cube      *calculation.Cube
+	follower  *store.Follower
+	runner    *imports.Runner
+	webhooks  api.Webhooks
+	cursorKey []byte
+	demo      bool
+}
+
+// handler builds the API over its parts.
+func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 	ui, err := fs.Sub(docs.UI, "ui")
 	if err != nil {
 		return nil, err
 	}
+	s := p.store
 	h, err := api.New(api.Config{
-		PublicURL: c.PublicURL, Version: programVersion(), Demo: demo,
-		Now: w.now, NewID: w.newID, Log: w.log, CursorKey: cursorKey,
-		Catalogue: catalogue, Geometries: s,
-		Verifier: issuer, Issuer: issuer, Keys: issuer, Tokens: issuer, Revocations: s, Assertions: issuer, UsedAssertions: s, Clients: s,
-		Figures: cube, Follower: follower, ObservationIDs: s,
-		Organisations: s, Consents: s, Logs: s, Observations: s, Submissions: s, Questionnaires: s,
-		Networks: s, Mandates: s,
-		Imports: s, Mappings: s, ImportRunner: runner,
-		Idempotency: s, AccessLog: s, Commits: s, Changes: s, Webhooks: webhooks, Stopping: w.ctx,
-		APIKeys: s, KeyRing: keyRing,
-		Rates: c.rates(), TrustedProxies: c.TrustedProxies,
+		PublicURL: c.PublicURL, Version: programVersion(), Demo: p.demo,
+		Now: w.now, NewID: w.newID, Log: w.log, Stopping: w.ctx, CursorKey: p.cursorKey,
+		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
+		Verifier: p.issuer, Issuer: p.issuer, Keys: p.issuer, Tokens: p.issuer, Revocations: s,
+		Clients: s, Assertions: p.issuer, UsedAssertions: s, APIKeys: s, KeyRing: p.keyRing,
+		Rates: c.rates(), TrustedProxies: c.TrustedProxies, AccessLog: s, Logs: s,
+		Catalogue: p.catalogue, Geometries: s, Questionnaires: s,
+		Organisations: s, Consents: s, Networks: s, Mandates: s,
+		Observations: s, Submissions: s, Idempotency: s, Commits: s,
+		Imports: s, Mappings: s, ImportRunner: p.runner,
+		Figures: p.cube, Follower: p.follower, ObservationIDs: s,
+		Changes: s, Webhooks: p.webhooks,
 		Ready: func(ctx context.Context) error {
-			if !follower.Ready() {
+			if !p.follower.Ready() {
 				return &impact.Error{Kind: impact.Busy, Code: "unavailable", Detail: impact.Text{
 					FR: "Les chiffres sont en cours de chargement.", EN: "The figures are being loaded.",
 				}}
@@ -193,16 +188,33 @@ func (c serveCmd) handler(w *world, s *store.Store, catalogue *impact.Catalogue,
 			return s.Ready(ctx)
 		},
 		Status: func(ctx context.Context) (api.StatusReport, error) {
-			lag, err := s.Lag(ctx, cube.Seq())
+			lag, err := s.Lag(ctx, p.cube.Seq())
 			late, also := s.DeliveryDelay(ctx)
 			return api.StatusReport{FeedLag: int(lag / time.Second), WebhookDelay: int(late / time.Second)}, errors.Join(err, also)
 		},
-		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return limited(h, c.RequestTimeout), nil
+}
+
+// keepHouse starts what is done again and again beside the requests.
+func (p *parts) keepHouse(w *world) {
+	s := p.store
+	go every(w, time.Minute, "noting the use of API keys", p.noteKeyUses)
+	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
+	go every(w, time.Hour, "forgetting old deliveries", s.ForgetDeliveries)
+	go every(w, time.Hour, "forgetting old imports", s.ForgetImports)
+	go every(w, time.Hour, "forgetting revoked tokens that have expired", s.ForgetRevocations)
+	go every(w, time.Hour, "forgetting old commits", func(ctx context.Context) error {
+		_, err := s.ForgetCommits(ctx, api.ChangeDays*24*time.Hour)
+		return err
+	})
+}
+
+func (p *parts) noteKeyUses(ctx context.Context) error {
+	return p.store.NoteKeyUses(ctx, p.keyRing.Used())
 }
 
 // every does something again and again until the program is asked to stop.
@@ -216,32 +228,6 @@ func every(w *world, pause time.Duration, what string, do func(context.Context) 
 		if err := do(w.ctx); err != nil && w.ctx.Err() == nil {
 			w.log.Error(what, "err", err)
 		}
-	}
-}
-
-// revocationsEvery is how long a token revoked on another replica may still be
-// taken here.
-const revocationsEvery = 2 * time.Second
-
-// followRevocations learns what other replicas, and commands, have revoked
-// since an instant.
-func followRevocations(w *world, s *store.Store, issuer *auth.Issuer, since time.Time) {
-	for {
-		select {
-		case <-w.ctx.Done():
-			return
-		case <-time.After(revocationsEvery):
-		}
-		asked := w.now()
-		list, err := s.Revocations(w.ctx, since)
-		if err != nil {
-			if w.ctx.Err() == nil {
-				w.log.Error("what was revoked elsewhere is not known", "err", err)
-			}
-			continue
-		}
-		since = asked
-		issuer.Revoke(list...)
 	}
 }
 
