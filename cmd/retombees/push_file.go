@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -146,7 +147,7 @@ func (p *pushed) mediaType() string {
 	if t := mediaTypes[p.layout.Format]; t != "" {
 		return t
 	}
-	suffix := strings.ToLower(filepath.Ext(p.path))
+	suffix := filepath.Ext(strings.TrimSuffix(strings.ToLower(p.path), ".gz"))
 	if t := mediaTypes[strings.TrimPrefix(suffix, ".")]; t != "" {
 		return t
 	}
@@ -207,6 +208,13 @@ func (p *pushed) records(f io.Reader, dialect string, yield func(pushedPart, err
 // lines cuts NDJSON, byte for byte.
 func (p *pushed) lines(f io.Reader, yield func(pushedPart, error) bool) error {
 	in := bufio.NewReaderSize(f, 1<<20)
+	if magic, _ := in.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return err
+		}
+		in = bufio.NewReaderSize(z, 1<<20)
+	}
 	var b bytes.Buffer
 	part := pushedPart{number: 1, contentType: mediaTypes["ndjson"]}
 	flush := func() error {

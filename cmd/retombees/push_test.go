@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/gzip"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,6 +118,36 @@ func TestPushTellsWhatBecameOfAFile(t *testing.T) {
 	out, _ = u.push(t, 0, mended, "--json")
 	if !strings.Contains(out, `"unchanged": 2`) {
 		t.Errorf("the same file the next night: %s", out)
+	}
+}
+
+func TestPushTakesWhatIsCompressedAlready(t *testing.T) {
+	p := demoPlace(t)
+	s := p.serve(t, "--demo")
+	defer s.stop()
+	u := pusher{p, s}
+	lines := daily(250, func(b *strings.Builder, day time.Time, i int) {
+		fmt.Fprintf(b, `{"indicator":"volunteer_hours","territory":"commune-69266","period":"%[1]s/%[1]s","value":%[2]d,"unit":"h"}`+"\n", day.Format(time.DateOnly), i+1)
+	})
+	for _, c := range []struct{ name, text, said string }{
+		{"T3.csv.gz", csvHeader + daily(250, csvRow), "250 créées"},
+		{"T3.ndjson.gz", lines, "250 mises à jour"},
+	} {
+		var b strings.Builder
+		z := gzip.NewWriter(&b)
+		if _, err := z.Write([]byte(c.text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := z.Close(); err != nil {
+			t.Fatal(err)
+		}
+		file := u.write(t, c.name, b.String())
+		if out, _ := u.push(t, 0, file); !strings.Contains(out, c.said) {
+			t.Errorf("%s:\n%s", c.name, out)
+		}
+		if out, _ := u.push(t, 0, file, "--part-rows=100"); !strings.Contains(out, "250 inchangées") {
+			t.Errorf("%s in parts:\n%s", c.name, out)
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ type ImportOptions struct {
 	Scope                                                []string // of a replacement: indicator:x, period:2025
 	MaxDeleteRatio                                       string
 	Mapping, RetryOf                                     string
-	// Uncompressed sends the bytes as they are; they are compressed otherwise.
+	// Uncompressed sends the bytes as they are; they are compressed otherwise,
+	// unless they are gzip.
 	Uncompressed bool
 }
 
@@ -153,7 +154,7 @@ func (c *Client) CreateImport(ctx context.Context, content []byte, o ImportOptio
 	if o.Filename != "" {
 		header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Filename}))
 	}
-	if !o.Uncompressed {
+	if !o.Uncompressed && !bytes.HasPrefix(content, gzipMagic) {
 		var err error
 		if content, err = compressed(content); err != nil {
 			return nil, err
@@ -172,6 +173,9 @@ func (c *Client) CreateImport(ctx context.Context, content []byte, o ImportOptio
 	}
 	return &made, nil
 }
+
+// gzipMagic begins a file that is compressed already: the service knows it by that.
+var gzipMagic = []byte{0x1f, 0x8b}
 
 func compressed(content []byte) ([]byte, error) {
 	var b bytes.Buffer
