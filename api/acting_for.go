@@ -124,7 +124,7 @@ func (s *server) actingFor(ctx context.Context, c *call, ref string) (o *impact.
 	}
 	// Whether a network may write for the one it names is found with the write.
 	if c.principal.Role != impact.RoleNetwork {
-		candidates = slices.DeleteFunc(candidates, func(o impact.Organisation) bool { return !c.principal.Writes(o.ID) })
+		candidates = slices.DeleteFunc(candidates, func(o impact.Organisation) bool { return !c.principal.Is(o.ID) })
 	}
 	switch len(candidates) {
 	case 0:

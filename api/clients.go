@@ -17,7 +17,7 @@ import (
 type ClientStore interface {
 	ClientSource
 	CreateClient(ctx context.Context, p impact.Principal, c impact.Client) (impact.Client, error)
-	FindClients(ctx context.Context, p impact.Principal, f impact.ClientFilter, page impact.Page) ([]impact.Client, []string, error)
+	Clients(ctx context.Context, p impact.Principal, f impact.ClientFilter, page impact.Page) ([]impact.Client, []string, error)
 	UpdateClient(ctx context.Context, p impact.Principal, id string, version int, change func(*impact.Client) error) (impact.Client, error)
 	RotateClient(ctx context.Context, p impact.Principal, id string, rotate func(hashes []string) []string) (impact.Client, error)
 	RevokeClient(ctx context.Context, p impact.Principal, id string) (impact.Client, error)
@@ -132,7 +132,7 @@ func (s *server) listClients(c *call) error {
 	if err := c.query.err(); err != nil {
 		return err
 	}
-	rows, next, err := s.Clients.FindClients(c.r.Context(), c.principal, f, p)
+	rows, next, err := s.Clients.Clients(c.r.Context(), c.principal, f, p)
 	if err != nil {
 		return err
 	}

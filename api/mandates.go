@@ -266,7 +266,7 @@ func (s *server) giver(ctx context.Context, c *call, ref string, wrong func(stri
 		return "", err
 	}
 	if p := c.principal; p.Role == impact.RoleOrganisation {
-		found = slices.DeleteFunc(found, func(o impact.Organisation) bool { return !p.Writes(o.ID) })
+		found = slices.DeleteFunc(found, func(o impact.Organisation) bool { return !p.Is(o.ID) })
 	}
 	switch len(found) {
 	case 0:

@@ -676,7 +676,7 @@ func (s *server) organisation(c *call, o *impact.Organisation, warnings []impact
 	out.Version, out.CreatedAt, out.UpdatedAt = &o.Version, &created, &updated
 	link := func(path, query string) *string { a := c.address(path, query); return &a }
 	out.Links.Observations, out.Links.Submissions = link("/v1/observations", "organisation="+id), link("/v1/submissions", "organisation="+id)
-	if c.principal.Writes(o.ID) {
+	if c.principal.Is(o.ID) {
 		out.Links.Consents, out.Links.AccessLog = link(self+"/consents", ""), link(self+"/access-log", "")
 	}
 	return out

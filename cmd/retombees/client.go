@@ -149,7 +149,7 @@ func (c clientListCmd) Run(w *world) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	clients, err := s.Clients(w.ctx)
+	clients, err := s.AllClients(w.ctx)
 	if err != nil {
 		return fmt.Errorf("listing clients: %w", err)
 	}

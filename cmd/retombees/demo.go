@@ -59,7 +59,7 @@ const demoReference = "ext:" + demoSource + ":programme-01"
 // is refused: it would be an open door.
 func (c serveCmd) demonstration(w *world, s *store.Store) (bool, error) {
 	if !c.Demo {
-		clients, err := s.Clients(w.ctx)
+		clients, err := s.AllClients(w.ctx)
 		if err != nil {
 			return false, fmt.Errorf("listing clients: %w", err)
 		}
@@ -88,7 +88,7 @@ func demoLoaded(ctx context.Context, s *store.Store) (bool, error) {
 // refuseStrangers is an error when the database holds anything beside the
 // demonstration. what says what is refused then.
 func refuseStrangers(ctx context.Context, s *store.Store, what string) error {
-	clients, err := s.Clients(ctx)
+	clients, err := s.AllClients(ctx)
 	if err != nil {
 		return fmt.Errorf("listing clients: %w", err)
 	}

@@ -141,25 +141,22 @@ func TestNormaliseSaysWhatItChanged(t *testing.T) {
 
 func TestPrincipals(t *testing.T) {
 	for _, c := range []struct {
-		who           string
-		p             impact.Principal
-		reads, writes bool
+		who string
+		p   impact.Principal
+		is  bool
 	}{
-		{"nobody", impact.Principal{}, false, false},
-		{"the organisation", impact.Principal{Role: impact.RoleOrganisation, Organisation: "iloe"}, true, true},
-		{"another organisation", impact.Principal{Role: impact.RoleOrganisation, Organisation: "other"}, false, false},
-		{"an organisation without id", impact.Principal{Role: impact.RoleOrganisation}, false, false},
-		{"a steward", impact.Principal{Role: impact.RoleSteward}, true, false},
-		{"a buyer", impact.Principal{Role: impact.RoleBuyer, Organisation: "iloe"}, false, false},
-		{"an administrator", impact.Principal{Role: impact.RoleAdministrator, Organisation: "iloe"}, false, false},
+		{"nobody", impact.Principal{}, false},
+		{"the organisation", impact.Principal{Role: impact.RoleOrganisation, Organisation: "iloe"}, true},
+		{"another organisation", impact.Principal{Role: impact.RoleOrganisation, Organisation: "other"}, false},
+		{"an organisation without id", impact.Principal{Role: impact.RoleOrganisation}, false},
+		{"a steward", impact.Principal{Role: impact.RoleSteward}, false},
+		{"a buyer", impact.Principal{Role: impact.RoleBuyer, Organisation: "iloe"}, false},
+		{"an administrator", impact.Principal{Role: impact.RoleAdministrator, Organisation: "iloe"}, false},
 	} {
-		if got := c.p.Reads("iloe"); got != c.reads {
-			t.Errorf("%s reads: %v", c.who, got)
+		if got := c.p.Is("iloe"); got != c.is {
+			t.Errorf("%s is the organisation: %v", c.who, got)
 		}
-		if got := c.p.Writes("iloe"); got != c.writes {
-			t.Errorf("%s writes: %v", c.who, got)
-		}
-		if c.p.Reads("") != (c.p.Role == impact.RoleSteward) || c.p.Writes("") {
+		if c.p.Is("") {
 			t.Errorf("%s and no organisation", c.who)
 		}
 	}

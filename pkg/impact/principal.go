@@ -62,15 +62,8 @@ func (p Principal) IsAnonymous() bool { return p.Role == Anonymous }
 // Has tells that the token carries the scope.
 func (p Principal) Has(s Scope) bool { return slices.Contains(p.Scopes, s) }
 
-// Reads tells that the caller may see the observations of org: the
-// organisation itself, or a steward. Buyers and administrators may not.
-func (p Principal) Reads(org OrganisationID) bool {
-	return p.Role == RoleSteward || p.Writes(org)
-}
-
-// Writes tells that the caller may state observations for org: only the
-// organisation itself.
-func (p Principal) Writes(org OrganisationID) bool {
+// Is tells that the caller is the organisation itself, which needs no mandate.
+func (p Principal) Is(org OrganisationID) bool {
 	return p.Role == RoleOrganisation && org != "" && p.Organisation == org
 }
 

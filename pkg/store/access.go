@@ -53,7 +53,7 @@ func (s *Store) LogAccess(ctx context.Context, lines ...impact.Access) error {
 // did; the uses of mandates; one's own writes, from the versions themselves.
 // One's own readings are not kept. next is nil on the last page.
 func (s *Store) AccessLog(ctx context.Context, p impact.Principal, of impact.OrganisationID, right impact.AccessRight, page impact.Page) (list []impact.Access, next []string, err error) {
-	if !p.Writes(of) {
+	if !p.Is(of) {
 		return nil, nil, fmt.Errorf("reading the log of accesses: %w", impact.NotFoundError())
 	}
 	after := accessPosition{math.MaxInt64, ""}

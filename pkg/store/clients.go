@@ -117,8 +117,8 @@ func (s *Store) Client(ctx context.Context, id string) (impact.Client, error) {
 	return row.client()
 }
 
-// Clients lists all clients by name.
-func (s *Store) Clients(ctx context.Context) ([]impact.Client, error) {
+// AllClients lists all clients by name, for the operator.
+func (s *Store) AllClients(ctx context.Context) ([]impact.Client, error) {
 	var rows []clientRow
 	if err := s.orm(ctx).Order("name, id").Find(&rows).Error; err != nil {
 		return nil, fmt.Errorf("listing clients: %w", err)
@@ -133,9 +133,9 @@ func (s *Store) Clients(ctx context.Context) ([]impact.Client, error) {
 	return list, nil
 }
 
-// FindClients lists clients in the order of ids. Only administrators see them.
+// Clients lists clients in the order of ids. Only administrators see them.
 // next is nil on the last page.
-func (s *Store) FindClients(ctx context.Context, p impact.Principal, f impact.ClientFilter, page impact.Page) (list []impact.Client, next []string, err error) {
+func (s *Store) Clients(ctx context.Context, p impact.Principal, f impact.ClientFilter, page impact.Page) (list []impact.Client, next []string, err error) {
 	if p.Role != impact.RoleAdministrator {
 		return nil, nil, forbidden(string(impact.ClientsManage))
 	}

@@ -62,7 +62,7 @@ func TestClients(t *testing.T) {
 		if d := cmp.Diff(last, read); d != "" || err != nil {
 			t.Error(d, err)
 		}
-		if list, err := s.Clients(ctx); err != nil || len(list) != 1 {
+		if list, err := s.AllClients(ctx); err != nil || len(list) != 1 {
 			t.Error(list, err)
 		}
 		keep := func(h []string) []string { return h }
@@ -84,7 +84,7 @@ func TestClients(t *testing.T) {
 			_, err2 := s.UpdateClient(ctx, p, c.ID, 4, named)
 			_, err3 := s.RotateClient(ctx, p, c.ID, keep)
 			_, err4 := s.RevokeClient(ctx, p, c.ID)
-			_, _, err5 := s.FindClients(ctx, p, impact.ClientFilter{}, impact.Page{Limit: 10})
+			_, _, err5 := s.Clients(ctx, p, impact.ClientFilter{}, impact.Page{Limit: 10})
 			for i, err := range []error{err1, err2, err3, err4, err5} {
 				if code(err) != "insufficient_scope" {
 					t.Errorf("%s, %d: %v", p.Role, i, err)
@@ -127,7 +127,7 @@ func TestClientsAreListedByPage(t *testing.T) {
 		slices.Sort(want)
 		got, page := []string{}, impact.Page{Limit: 2}
 		for {
-			list, next, err := s.FindClients(ctx, admin, impact.ClientFilter{Role: impact.RoleSteward}, page)
+			list, next, err := s.Clients(ctx, admin, impact.ClientFilter{Role: impact.RoleSteward}, page)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -142,7 +142,7 @@ func TestClientsAreListedByPage(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
-		if list, _, err := s.FindClients(ctx, admin, impact.ClientFilter{Buyer: "metropole"}, impact.Page{Limit: 10}); err != nil || len(list) != 1 {
+		if list, _, err := s.Clients(ctx, admin, impact.ClientFilter{Buyer: "metropole"}, impact.Page{Limit: 10}); err != nil || len(list) != 1 {
 			t.Error(list, err)
 		}
 	})

@@ -45,7 +45,7 @@ const consentHistory = 100
 // Consents gives where an organisation stands on every purpose, those it never
 // spoke about included. Only itself reads it, not_found for others.
 func (s *Store) Consents(ctx context.Context, p impact.Principal, of impact.OrganisationID) ([]impact.Consent, error) {
-	if !p.Writes(of) {
+	if !p.Is(of) {
 		return nil, fmt.Errorf("reading consents: %w", impact.NotFoundError())
 	}
 	list := make([]impact.Consent, len(impact.ConsentKinds))
@@ -85,7 +85,7 @@ func (s *Store) consent(ctx context.Context, of impact.OrganisationID, kind impa
 // organisation said so already, Created when it was not given before;
 // not_found for another organisation and for an unknown kind.
 func (s *Store) SetConsent(ctx context.Context, p impact.Principal, of impact.OrganisationID, kind impact.ConsentKind, given bool) (impact.Consent, impact.Outcome, error) {
-	if !p.Writes(of) || !kind.Known() {
+	if !p.Is(of) || !kind.Known() {
 		return impact.Consent{}, "", fmt.Errorf("changing a consent: %w", impact.NotFoundError())
 	}
 	var after impact.Consent

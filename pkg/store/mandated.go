@@ -180,7 +180,7 @@ func notMandated(f *impact.Fault) error {
 func (w *workspace) may(p impact.Principal, u impact.Use) (impact.MandateID, *impact.Fault) {
 	o := w.organisations[int32(u.Organisation)]
 	switch {
-	case o != nil && p.Writes(o.id):
+	case o != nil && p.Is(o.id):
 		return "", nil
 	case o != nil && p.Role == impact.RoleNetwork:
 		mandate, lack, nearest := w.rights.allows(p.Network, u)

@@ -377,7 +377,7 @@ func (s *Store) DeleteObservation(ctx context.Context, p impact.Principal, id im
 	if err != nil {
 		return done, err
 	}
-	if p.Role != impact.RoleNetwork && !p.Writes(current.OrganisationID) {
+	if p.Role != impact.RoleNetwork && !p.Is(current.OrganisationID) {
 		return done, forbidden("observations.write")
 	}
 	if len(current.Parts) > 0 {

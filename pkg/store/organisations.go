@@ -409,7 +409,7 @@ func (s *Store) UpdateOrganisation(ctx context.Context, p impact.Principal, id i
 		if len(found) == 0 {
 			return impact.NotFoundError()
 		}
-		if p.Role != impact.RoleAdministrator && p.Role != impact.RoleNetwork && !p.Writes(id) {
+		if p.Role != impact.RoleAdministrator && p.Role != impact.RoleNetwork && !p.Is(id) {
 			return forbidden("organisations.write")
 		}
 		// Observations being written hold this lock: they freeze one profile.

@@ -98,7 +98,7 @@ func (s *Store) CreateSubmission(ctx context.Context, p impact.Principal, stated
 		if err != nil {
 			return err
 		}
-		if len(organisations) == 0 || p.Role != impact.RoleNetwork && !p.Writes(stated.Organisation) {
+		if len(organisations) == 0 || p.Role != impact.RoleNetwork && !p.Is(stated.Organisation) {
 			return impact.NotFoundError()
 		}
 		key := int32(organisations[0].Key)
