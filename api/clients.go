@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -28,10 +29,12 @@ type ClientInput struct {
 	// What people call it.
 	Name string `json:"name" example:"CRM de l'association"`
 	Role string `json:"role" enums:"organisation,network,buyer,steward,administrator" example:"organisation"`
-	// Whom it acts for: the id that goes with the role, and no other.
-	Organisation string `json:"organisation,omitempty"`
-	Network      string `json:"network,omitempty"`
-	Buyer        string `json:"buyer,omitempty"`
+	// Whom it acts for, as goes with the role, and no other. Id, or siret:…
+	// siren:… rna:… ext:{source}:{id}.
+	Organisation string `json:"organisation,omitempty" example:"siret:12345678200010"`
+	// Id or code.
+	Network string `json:"network,omitempty"`
+	Buyer   string `json:"buyer,omitempty"`
 	// Those it may ask for; all the ordinary ones of its role when absent.
 	Scopes []string `json:"scopes,omitempty"`
 	// Public keys of a client that signs instead of showing a secret
@@ -174,6 +177,9 @@ func (s *server) createClient(c *call) error {
 	if in.Scopes == nil {
 		k.Scopes = impact.AllowedScopes(role)
 	}
+	if err := s.actsFor(c, &in, &k); err != nil {
+		return err
+	}
 	var secret *string
 	if in.JWKS == nil {
 		made := auth.NewSecret()
@@ -187,6 +193,35 @@ func (s *server) createClient(c *call) error {
 	}
 	c.w.Header().Set("Location", c.address("/v1/clients/"+stored.ID, ""))
 	return c.done(http.StatusCreated, stored.Version, 0, ClientCredentials{client(c, &stored), secret})
+}
+
+// actsFor finds the organisation or the network that was named; what nobody
+// knows is left as it is, and refused when the client is made.
+func (s *server) actsFor(c *call, in *ClientInput, k *impact.Client) error {
+	if in.Organisation != "" {
+		found, _, err := s.find(c, in.Organisation)
+		if e, ok := errors.AsType[*impact.Error](err); ok && len(e.Faults) == 1 {
+			return impact.Refuse(*at(e.Faults[0], "/organisation"))
+		}
+		switch {
+		case err != nil:
+			return err
+		case len(found) > 1:
+			return impact.Refuse(*at(impact.AmbiguousOrganisation(in.Organisation, found), "/organisation"))
+		case len(found) == 1:
+			k.Organisation = found[0].ID
+		}
+	}
+	if in.Network != "" {
+		n, err := s.Networks.Network(c.r.Context(), in.Network)
+		if err != nil && impact.KindOf(err) != impact.NotFound {
+			return err
+		}
+		if err == nil {
+			k.Network = n.ID
+		}
+	}
+	return nil
 }
 
 // getClient reads one client.

@@ -47,6 +47,19 @@ func TestAClientIsRegisteredRotatedAndRevoked(t *testing.T) {
 			t.Errorf("%s", me.body)
 		}
 
+		// Whom it acts for may be named as everywhere else.
+		if a := x.post(t, "/v1/clients", object{"name": "CRM", "role": "organisation", "organisation": "siren:" + w.atelier.SIREN}); a.status != http.StatusCreated || a.at(t, "/organisation") != string(w.atelier.ID) {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		if a := x.post(t, "/v1/clients", object{"name": "Nuit", "role": "network", "network": w.federation.Code}); a.status != http.StatusCreated || a.at(t, "/network") != string(w.federation.ID) {
+			t.Errorf("%d %s", a.status, a.body)
+		}
+		for _, ref := range []string{"siret:12345678200011", "siret:00000001800010"} {
+			if a := x.post(t, "/v1/clients", object{"name": "CRM", "role": "organisation", "organisation": ref}); a.status != http.StatusUnprocessableEntity || a.at(t, "/errors/0/pointer") != "/organisation" {
+				t.Errorf("%s: %d %s", ref, a.status, a.body)
+			}
+		}
+
 		// Both secrets while the programs change over; the leaked one never.
 		second := x.post(t, own+"/rotate-secret", nil)
 		if second.status != http.StatusOK || second.header.Get("ETag") != `"v2"` {

@@ -183,6 +183,7 @@ func TestResolveSuggestions(t *testing.T) {
 		"the number without spaces":      {hours(func(s *S) { s.Value = "1 840,5" }), "/value", "1840.5"},
 		"the fraction":                   {hours(func(s *S) { s.AttributionShare = "80" }), "/attribution_share", "0.8"},
 		"the code of a label":            {statement("insertion_people", "3", func(s *S) { s.Disaggregation = map[string]string{"sex": "femme"} }), "/disaggregation/sex", "F"},
+		"the unit of the parts":          {statement("women_share", "", func(s *S) { s.Unit, s.Components = "personn", map[string]string{"numerator": "2", "denominator": "5"} }), "/unit", "{person}"},
 		"none when two are equally near": {hours(func(s *S) { s.Territory = "69627" }), "/territory", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -195,6 +196,14 @@ func TestResolveSuggestions(t *testing.T) {
 				t.Errorf("suggestion %q, want %q (%+v)", got, c.want, faults[i])
 			}
 		})
+	}
+}
+
+func TestARatioIsOfferedTheUnitsItTakes(t *testing.T) {
+	st := statement("women_share", "", func(s *impact.Statement) { s.Unit, s.Components = "%", map[string]string{"numerator": "2", "denominator": "5"} })
+	_, faults, _ := checker().Resolve(&st, iloe)
+	if len(faults) != 1 || faults[0].Code != "unit_mismatch" || faults[0].Hint.EN != "Accepted units: 1, {person}." {
+		t.Errorf("%+v", faults)
 	}
 }
 

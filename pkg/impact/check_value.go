@@ -302,12 +302,11 @@ func (row *rowCheck) checkRatioUnit() {
 	if s == "" || s == row.r.Indicator.Unit {
 		return
 	}
-	u := row.Catalogue.Unit(s)
-	for _, leafUnit := range row.facts.units {
-		if u == nil || leafUnit.Quantity != u.Quantity {
-			row.fault("/unit", row.unitMismatch(s, row.r.Indicator))
-			return
-		}
+	ofParts := func(u *Unit) bool {
+		return !slices.ContainsFunc(row.facts.units, func(leaf *Unit) bool { return leaf.Quantity != u.Quantity })
+	}
+	if u := row.Catalogue.Unit(s); u == nil || !ofParts(u) {
+		row.fault("/unit", row.unitMismatch(s, func(u *Unit) bool { return u.Code == row.r.Indicator.Unit || ofParts(u) }))
 	}
 }
 
@@ -356,7 +355,7 @@ func (row *rowCheck) readBoolean() *Quantity {
 			"Écrivez true ou false.", "Write true or false."))
 	}
 	if u := row.st.Unit; u != "" && u != row.r.Indicator.Unit {
-		row.fault("/unit", row.unitMismatch(u, row.r.Indicator))
+		row.fault("/unit", row.unitMismatch(u, row.measures(row.r.Indicator)))
 	}
 	return &v
 }
@@ -397,7 +396,7 @@ func (row *rowCheck) readNumber(at, digits string, ind *Indicator, to *Unit, who
 			row.originalUnit = s
 			v = converted
 		case whole:
-			row.fault("/unit", row.unitMismatch(s, ind))
+			row.fault("/unit", row.unitMismatch(s, row.measures(ind)))
 			return nil
 		}
 	}
@@ -423,11 +422,16 @@ func convert(v Quantity, from, to *Unit) (Quantity, bool, *Fault) {
 	return v.Convert(num.Num().Int64(), num.Denom().Int64())
 }
 
-func (row *rowCheck) unitMismatch(s string, ind *Indicator) *Fault {
+// measures tells the units that the indicator may be stated in.
+func (row *rowCheck) measures(ind *Indicator) func(*Unit) bool {
 	to := row.Catalogue.units[ind.Unit]
+	return func(u *Unit) bool { return u.Quantity == to.Quantity }
+}
+
+func (row *rowCheck) unitMismatch(s string, accepts func(*Unit) bool) *Fault {
 	var accepted []string
 	for i := range row.Catalogue.ref.Units {
-		if u := &row.Catalogue.ref.Units[i]; u.Quantity == to.Quantity {
+		if u := &row.Catalogue.ref.Units[i]; accepts(u) {
 			accepted = append(accepted, u.Code)
 		}
 	}
@@ -441,7 +445,7 @@ func (row *rowCheck) unitMismatch(s string, ind *Indicator) *Fault {
 	f.Suggestion = nearest(s, func(yield func(string, string) bool) {
 		for i := range row.Catalogue.ref.Units {
 			u := &row.Catalogue.ref.Units[i]
-			if u.Quantity != to.Quantity {
+			if !accepts(u) {
 				continue
 			}
 			for _, name := range append([]string{u.Code, u.Label.FR, u.Label.EN}, u.Aliases...) {
