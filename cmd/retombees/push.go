@@ -167,7 +167,7 @@ func (c pushCmd) send(ctx context.Context, service *client.Client, source *pushe
 	if err != nil {
 		return nil, err
 	}
-	made, err = service.Wait(ctx, made, func(i *client.Import) {
+	made, err = service.AwaitImport(ctx, made, func(i *client.Import) {
 		progress.done(part.first + i.Progress.RowsDone)
 	})
 	if err != nil {
@@ -261,7 +261,7 @@ func (r *rejectsFile) add(ctx context.Context, service *client.Client, id string
 		to = &headless{to: r.file}
 	}
 	r.written = true
-	return service.Rejects(ctx, id, to)
+	return service.ImportRejects(ctx, id, to)
 }
 
 func (r *rejectsFile) close() error {

@@ -175,13 +175,13 @@ func TestImportsAreCompressedAndFollowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	var states []string
-	i, err = c.Wait(t.Context(), i, func(i *client.Import) { states = append(states, i.State) })
+	i, err = c.AwaitImport(t.Context(), i, func(i *client.Import) { states = append(states, i.State) })
 	if err != nil || i.Counts.Created != 9 || !slices.Equal(states, []string{"queued", "running", "running", "completed"}) {
 		t.Errorf("%+v %v, states %v", i, err, states)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Wait(ctx, &client.Import{ID: "i1", State: "running"}, nil); !errors.Is(err, context.Canceled) {
+	if _, err := c.AwaitImport(ctx, &client.Import{ID: "i1", State: "running"}, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("waiting goes on: %v", err)
 	}
 }

@@ -63,7 +63,7 @@ type Import struct {
 }
 
 // Done tells that the job does nothing more by itself: it ended, or waits for
-// Confirm.
+// ConfirmImport.
 func (i *Import) Done() bool {
 	switch i.State {
 	case "completed", "failed", "cancelled", "awaiting_confirmation":
@@ -128,7 +128,7 @@ type ImportRow struct {
 }
 
 // CreateImport sends a file. A small one is done when this returns; of a large
-// one, see Wait.
+// one, see AwaitImport.
 func (c *Client) CreateImport(ctx context.Context, content []byte, o ImportOptions) (*Import, error) {
 	query := url.Values{}
 	set := func(name, value string) {
@@ -200,9 +200,9 @@ func (c *Client) Import(ctx context.Context, id string) (*Import, time.Duration,
 	return &i, time.Duration(seconds) * time.Second, nil
 }
 
-// Wait follows a job to its end, as often as the service asks to be asked;
+// AwaitImport follows a job to its end, as often as the service asks to be asked;
 // progress, which may be nil, sees every answer.
-func (c *Client) Wait(ctx context.Context, i *Import, progress func(*Import)) (*Import, error) {
+func (c *Client) AwaitImport(ctx context.Context, i *Import, progress func(*Import)) (*Import, error) {
 	for {
 		if progress != nil {
 			progress(i)
@@ -238,20 +238,20 @@ func (c *Client) ImportRows(ctx context.Context, id, outcome string) iter.Seq2[I
 	return list[ImportRow](ctx, c, "/v1/imports/"+url.PathEscape(id)+"/rows", query)
 }
 
-// Rejects writes the rejected rows as a file to correct and send again: the
+// ImportRejects writes the rejected rows as a file to correct and send again: the
 // sender's own columns, then those that say what is wrong.
-func (c *Client) Rejects(ctx context.Context, id string, w io.Writer) error {
+func (c *Client) ImportRejects(ctx context.Context, id string, w io.Writer) error {
 	return c.Download(ctx, Request{Path: "/v1/imports/" + url.PathEscape(id) + "/rejects.csv"}, w)
 }
 
-// Cancel stops a job; what it has written stays.
-func (c *Client) Cancel(ctx context.Context, id string) error {
+// CancelImport stops a job; what it has written stays.
+func (c *Client) CancelImport(ctx context.Context, id string) error {
 	_, err := c.Call(ctx, Request{Method: http.MethodPost, Path: "/v1/imports/" + url.PathEscape(id) + "/cancel", Key: "cancel-" + id}, nil)
 	return err
 }
 
-// Confirm lets a job delete what delete_guard held back.
-func (c *Client) Confirm(ctx context.Context, id string) (*Import, error) {
+// ConfirmImport lets a job delete what delete_guard held back.
+func (c *Client) ConfirmImport(ctx context.Context, id string) (*Import, error) {
 	var i Import
 	_, err := c.Call(ctx, Request{Method: http.MethodPost, Path: "/v1/imports/" + url.PathEscape(id) + "/confirm", Key: "confirm-" + id}, &i)
 	return &i, err
