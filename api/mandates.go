@@ -157,6 +157,14 @@ func bound(d impact.Date, fits func(impact.Period) bool) string {
 	return d.String()
 }
 
+// periodOrDay reads a period, or one day.
+func periodOrDay(text string) (impact.Period, *impact.Fault) {
+	if d, fault := impact.ParseDate(text); fault == nil {
+		return impact.Period{Start: d, End: d}, nil
+	}
+	return impact.ParsePeriod(text)
+}
+
 // mandateOf resolves what was stated into the domain's noun.
 func (s *server) mandateOf(ctx context.Context, c *call, in *MandateInput) (impact.Mandate, error) {
 	today := impact.DateOf(s.Now())
@@ -175,29 +183,26 @@ func (s *server) mandateOf(ctx context.Context, c *call, in *MandateInput) (impa
 		m.Indicators = append(m.Indicators, ind.Key)
 	}
 	if p := in.Periods; p != nil {
-		for pointer, b := range map[string]struct {
-			text *string
-			take func(impact.Period)
-		}{"/periods/from": {p.From, func(x impact.Period) { m.Periods.Start = x.Start }}, "/periods/to": {p.To, func(x impact.Period) { m.Periods.End = x.End }}} {
+		for _, b := range []struct {
+			pointer string
+			text    *string
+			take    func(impact.Period)
+		}{
+			{"/periods/from", p.From, func(x impact.Period) { m.Periods.Start = x.Start }},
+			{"/periods/to", p.To, func(x impact.Period) { m.Periods.End = x.End }},
+		} {
 			if b.text == nil || *b.text == "" {
 				continue
 			}
-			x, fault := impact.ParsePeriod(*b.text)
-			if d, wrong := impact.ParseDate(*b.text); wrong == nil {
-				x, fault = impact.Period{Start: d, End: d}, nil
-			}
+			x, fault := periodOrDay(*b.text)
 			if fault != nil {
-				wrong(pointer, *fault)
+				wrong(b.pointer, *fault)
 				continue
 			}
 			b.take(x)
 		}
 	}
-	if err := readDays(map[string]dayMember{"/valid_from": {in.ValidFrom, &m.ValidFrom}, "/valid_to": {in.ValidTo, &m.ValidTo}}); err != nil {
-		if e, ok := errors.AsType[*impact.Error](err); ok {
-			faults = append(faults, e.Faults...)
-		}
-	}
+	faults = append(faults, readDays(dayMember{"/valid_from", in.ValidFrom, &m.ValidFrom}, dayMember{"/valid_to", in.ValidTo, &m.ValidTo})...)
 	organisation, network, err := s.sides(ctx, c, in, wrong)
 	if err != nil {
 		return m, err

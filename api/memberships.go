@@ -199,7 +199,7 @@ func (s *server) putMember(c *call) error {
 		return err
 	}
 	m := impact.Membership{From: impact.MinDate, To: impact.MaxDate, ExternalID: in.ExternalID}
-	if err := readDays(map[string]dayMember{"/from": {in.From, &m.From}, "/to": {in.To, &m.To}}); err != nil {
+	if err := impact.Refuse(readDays(dayMember{"/from", in.From, &m.From}, dayMember{"/to", in.To, &m.To})...); err != nil {
 		return err
 	}
 	stored, outcome, err := s.Networks.PutMembership(c.r.Context(), c.principal, n.ID, o, m)
@@ -215,25 +215,24 @@ func (s *server) putMember(c *call) error {
 
 // dayMember is a day as written, and where it goes.
 type dayMember struct {
-	text string
-	to   *impact.Date
+	pointer, text string
+	to            *impact.Date
 }
 
-// readDays reads days of a body by their places; absent ones stay as they are.
-func readDays(members map[string]dayMember) error {
-	var faults []impact.Fault
-	for pointer, m := range members {
+// readDays reads days of a body; absent ones stay as they are.
+func readDays(members ...dayMember) (faults []impact.Fault) {
+	for _, m := range members {
 		if m.text == "" {
 			continue
 		}
 		d, fault := impact.ParseDate(m.text)
 		if fault != nil {
-			faults = append(faults, *at(*fault, pointer))
+			faults = append(faults, *at(*fault, m.pointer))
 			continue
 		}
 		*m.to = d
 	}
-	return impact.Refuse(faults...)
+	return faults
 }
 
 // deleteMember takes back every membership of an organisation.
@@ -258,7 +257,7 @@ func (s *server) deleteMember(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Networks.RemoveMember(c.r.Context(), c.principal, n.ID, o.ID); err != nil {
+	if err := s.Networks.DeleteMemberships(c.r.Context(), c.principal, n.ID, o.ID); err != nil {
 		return err
 	}
 	return c.done(http.StatusNoContent, 0, 0, nil)

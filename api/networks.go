@@ -17,7 +17,7 @@ type NetworkStore interface {
 	Memberships(ctx context.Context, p impact.Principal, f impact.MembershipFilter, page impact.Page) ([]impact.Membership, []string, error)
 	MemberCandidates(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
 	PutMembership(ctx context.Context, p impact.Principal, network impact.NetworkID, o *impact.Organisation, m impact.Membership) (impact.Membership, impact.Outcome, error)
-	RemoveMember(ctx context.Context, p impact.Principal, network impact.NetworkID, organisation impact.OrganisationID) error
+	DeleteMemberships(ctx context.Context, p impact.Principal, network impact.NetworkID, organisation impact.OrganisationID) error
 }
 
 // NetworkInput is what an administrator states about a network.
@@ -196,21 +196,20 @@ func (s *server) updateNetwork(c *call) error {
 		next.Normalise()
 		faults := next.Check()
 		if c.principal.Role == impact.RoleNetwork {
-			for name, changed := range map[string]bool{"code": n.Code != next.Code, "organisation": n.Organisation != next.Organisation} {
-				if changed {
+			for _, m := range []struct{ pointer, before, after string }{
+				{"/code", n.Code, next.Code}, {"/organisation", string(n.Organisation), string(next.Organisation)},
+			} {
+				if m.before != m.after {
 					faults = append(faults, impact.Fault{
-						Code: "immutable_member", Pointer: "/" + name,
+						Code: "immutable_member", Pointer: m.pointer, Value: m.after,
 						Detail: impact.Text{FR: "Un réseau ne change pas lui-même ce membre.", EN: "A network does not change this member itself."},
 						Hint:   impact.Text{FR: "Demandez-le à un administrateur.", EN: "Ask an administrator."},
 					})
 				}
 			}
 		}
-		if len(faults) > 0 {
-			return impact.Refuse(faults...)
-		}
 		*n = next
-		return nil
+		return impact.Refuse(faults...)
 	})
 	if err != nil {
 		return err

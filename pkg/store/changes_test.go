@@ -179,7 +179,7 @@ func (l *life) mandate(network impact.Network) {
 	case 0:
 		_, _, err = l.s.PutMembership(ctx, self, network.ID, &w.org, impact.Membership{From: impact.MinDate, To: impact.NewDate(2027, 1, 1+l.rnd.IntN(30))})
 	case 1:
-		err = l.s.RemoveMember(ctx, self, network.ID, w.org.ID)
+		err = l.s.DeleteMemberships(ctx, self, network.ID, w.org.ID)
 	case 2:
 		m := impact.Mandate{
 			Network: network.ID, Scopes: []impact.Scope{impact.ObservationsRead, impact.SubmissionsManage, impact.OrganisationsRead}, Periods: impact.YearPeriod(2022 + l.rnd.IntN(4)),

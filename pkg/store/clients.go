@@ -140,9 +140,11 @@ func (s *Store) Clients(ctx context.Context, p impact.Principal, f impact.Client
 		return nil, nil, forbidden(string(impact.ClientsManage))
 	}
 	db := s.orm(ctx)
-	for column, value := range map[string]string{"role": string(f.Role), "organisation": string(f.Organisation), "network": string(f.Network), "buyer": f.Buyer} {
-		if value != "" {
-			db = db.Where(column+" = ?", value)
+	for _, x := range []struct{ column, value string }{
+		{"role", string(f.Role)}, {"organisation", string(f.Organisation)}, {"network", string(f.Network)}, {"buyer", f.Buyer},
+	} {
+		if x.value != "" {
+			db = db.Where(x.column+" = ?", x.value)
 		}
 	}
 	if len(page.After) == 1 {

@@ -301,10 +301,10 @@ func (s *Store) PutMembership(ctx context.Context, p impact.Principal, network i
 	return after, outcome, nil
 }
 
-// RemoveMember takes back every membership of an organisation in the caller's
+// DeleteMemberships takes back every membership of an organisation in the caller's
 // own network, as stated by mistake; each leaves a tombstone. not_found when
 // there is none. Who has left is said with PutMembership.
-func (s *Store) RemoveMember(ctx context.Context, p impact.Principal, network impact.NetworkID, organisation impact.OrganisationID) error {
+func (s *Store) DeleteMemberships(ctx context.Context, p impact.Principal, network impact.NetworkID, organisation impact.OrganisationID) error {
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
 		r, err := s.openRoster(ctx, t, p, network, 0)
 		if err != nil {
@@ -322,7 +322,7 @@ func (s *Store) RemoveMember(ctx context.Context, p impact.Principal, network im
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("removing a member: %w", err)
+		return fmt.Errorf("taking memberships back: %w", err)
 	}
 	return nil
 }

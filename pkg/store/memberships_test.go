@@ -157,10 +157,10 @@ func TestPutMembership(t *testing.T) {
 		if list, _, err := s.Memberships(ctx, own, impact.MembershipFilter{}, impact.Page{Limit: 10}); err != nil || len(list) != 2 || list[0].NetworkName != "Fédération" {
 			t.Error(list, err)
 		}
-		if err := s.RemoveMember(ctx, p, n.ID, o.ID); err != nil {
+		if err := s.DeleteMemberships(ctx, p, n.ID, o.ID); err != nil {
 			t.Error(err)
 		}
-		if err := s.RemoveMember(ctx, p, n.ID, o.ID); code(err) != "not_found" {
+		if err := s.DeleteMemberships(ctx, p, n.ID, o.ID); code(err) != "not_found" {
 			t.Error(err)
 		}
 		list, _, err := s.Memberships(ctx, p, impact.MembershipFilter{UpdatedSince: time.Unix(0, 0), IncludeDeleted: true}, impact.Page{Limit: 10})
