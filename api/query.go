@@ -8,6 +8,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -344,3 +345,18 @@ func (q *query) canonical(without ...string) string {
 
 // readable keeps the characters that need no escape in a query.
 var readable = strings.NewReplacer("%2C", ",", "%3A", ":", "%2F", "/", "%40", "@")
+
+// since reads updated_since.
+func since(q *query) time.Time {
+	v := q.one("updated_since")
+	if v == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, v)
+	if err != nil {
+		q.unread("updated_since", "invalid_date", v,
+			impact.Text{FR: "Ce n'est pas un instant RFC 3339.", EN: "This is not an RFC 3339 instant."},
+			impact.Text{FR: "Par exemple updated_since=2026-03-31T00:00:00Z.", EN: "For instance updated_since=2026-03-31T00:00:00Z."})
+	}
+	return t.UTC()
+}
