@@ -130,6 +130,7 @@ func spool(from io.Reader, name, mediaType string) (*sentFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making room for a file: %w", err)
 	}
+	_ = os.Remove(f.Name()) // where the system allows: a process that is killed leaves nothing behind
 	file := &sentFile{File: f, name: cutText(name, 200), mediaType: cutText(mediaType, 200)}
 	h := sha256.New()
 	if file.size, err = io.Copy(io.MultiWriter(f, h), from); err != nil {

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -216,6 +218,32 @@ func TestCostlyAnswersWaitForEachOther(t *testing.T) {
 	}
 	if peak.Load() != most {
 		t.Errorf("%d at once, want %d", peak.Load(), most)
+	}
+}
+
+// Files that arrive slowly are few at once: each has its room on the disk.
+func TestFilesArriveFewAtOnce(t *testing.T) {
+	w := embedded(t)
+	at, _ := w.limited(t, api.Rates{Concurrent: 1})
+	x := at(w.organisation)
+	statuses := make(chan int, 20)
+	for i := range 20 {
+		conn, err := net.Dial("tcp", x.w.server.Listener.Addr().String())
+		must(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		_, err = fmt.Fprintf(conn, "POST /v1/imports HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nIdempotency-Key: slow-%d\r\nContent-Type: text/csv\r\nContent-Length: 1000000\r\n\r\nindicator", x.token, i)
+		must(t, err)
+		go func() {
+			if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				statuses <- resp.StatusCode
+			}
+		}()
+	}
+	// One arrives and four wait: the others are refused at once.
+	for range 15 {
+		if s := <-statuses; s != http.StatusServiceUnavailable {
+			t.Errorf("status %d, want 503", s)
+		}
 	}
 }
 

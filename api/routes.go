@@ -70,8 +70,8 @@ type Route struct {
 	Cache string
 	// Shared allows other origins on a POST (reads are always allowed).
 	Shared bool
-	// Counting is the quota the route is counted against; Heavy answers cost so
-	// much that few are prepared for one caller at once.
+	// Counting is the quota the route is counted against; Heavy answers, and files
+	// on their way in, cost so much that few are prepared for one caller at once.
 	Counting Counting
 	Heavy    bool
 	// OAuth routes read their own credentials, and their errors have the form
@@ -167,7 +167,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/mandates/:id/refuse", handle: (*server).refuseMandate, Access: mandateManager},
 		{Method: "POST", Path: "/v1/mandates/:id/revoke", handle: (*server).revokeMandate, Access: mandateManager},
 		{Method: "GET", Path: "/v1/mandates/:id/usage", handle: (*server).listMandateUses, Access: mandateManager, Paged: true},
-		{Method: "POST", Path: "/v1/networks/:id/members/sync", handle: (*server).syncMembers, Access: scope(impact.MembersSync), Params: memberParams, Consumes: fileTypes, MaxBody: ImportBody},
+		{Method: "POST", Path: "/v1/networks/:id/members/sync", handle: (*server).syncMembers, Access: scope(impact.MembersSync), Params: memberParams, Consumes: fileTypes, MaxBody: ImportBody, Heavy: true},
 
 		// Observations, submissions, and what is asked
 		{Method: "GET", Path: "/v1/observations", handle: (*server).listObservations, Access: observationReader, Params: "organisation indicator territory period submission state updated_since include_deleted", Paged: true},
@@ -193,7 +193,7 @@ func Routes() []Route {
 
 		// Imports
 		{Method: "GET", Path: "/v1/imports", handle: (*server).listImports, Access: importReader, Params: "kind state updated_since", Paged: true},
-		{Method: "POST", Path: "/v1/imports", handle: (*server).createImport, Access: scope(impact.ImportsWrite), Params: importParams, Consumes: fileTypes, MaxBody: ImportBody},
+		{Method: "POST", Path: "/v1/imports", handle: (*server).createImport, Access: scope(impact.ImportsWrite), Params: importParams, Consumes: fileTypes, MaxBody: ImportBody, Heavy: true},
 		{Method: "GET", Path: "/v1/imports/:id", handle: (*server).getImport, Access: importReader},
 		{Method: "GET", Path: "/v1/imports/:id/rows", handle: (*server).listImportRows, Access: importReader, Params: "outcome", Paged: true},
 		{Method: "GET", Path: "/v1/imports/:id/rejects", handle: (*server).getImportRejects, Access: importer, Produces: []Format{FormatCSV}},
