@@ -99,6 +99,9 @@ func (n numberStyle) readNumber(s string) reading {
 	if n.strict {
 		return refused(s, "")
 	}
+	if whole, fraction, ok := strings.Cut(s, ","); ok && n.mark == ',' && digitsOnly(fraction) && digitsOnly(whole) && plainNumber(whole) {
+		return rounded(s, whole+"."+fraction)
+	}
 	var r reading
 	body := s
 	if strings.Trim(s, "-0123456789,.") != "" {

@@ -7,11 +7,13 @@ import (
 
 // Limits of imports (api.md 15).
 const (
-	// ImportChunk is the number of rows written in one transaction. Rows that state
+	// ImportChunk is the number of rows written in one transaction, hence how many
+	// may still be written once an import is cancelled: a quarter faster than with
+	// half as many, and memory pays for more. Rows that state
 	// the same fact are told whatever lies between them; rows that contradict each
 	// other otherwise (C3, E1 to E3) meet within a chunk, and further apart the
 	// first one stands.
-	ImportChunk = 1000
+	ImportChunk = 2000
 	// ImportSyncRows is the number of rows that a caller waits for.
 	ImportSyncRows = 2000
 	// ImportConcurrent is how many imports of one client may be under way.

@@ -22,56 +22,68 @@ type organisation struct {
 	warning      *impact.Fault
 }
 
-// organisation finds the organisation a row is about: exactly one, for which
-// the caller may act. Each reference is looked up once.
-func (w *worker) organisation(ctx context.Context, ref string) (organisation, error) {
-	if f, ok := w.known[ref]; ok {
-		return f, nil
+// meet finds the organisations that rows are about: for each reference exactly
+// one, for which the caller may act. Each reference is looked up once.
+func (w *worker) meet(ctx context.Context, rows []*format.StatementRow) error {
+	names := map[string]string{} // by reference, those to look up
+	var wanted []string
+	for _, row := range rows {
+		ref := row.Statement.Organisation
+		if _, met := w.known[ref]; met {
+			continue
+		}
+		name, f := w.normalise(ref)
+		if w.known[ref] = f; f.fault == nil {
+			names[ref] = name
+			wanted = append(wanted, name)
+		}
 	}
-	f, err := w.lookUp(ctx, ref)
+	if len(wanted) == 0 {
+		return nil
+	}
+	found, err := w.Store.FindEachOrganisation(ctx, w.job.Principal, wanted)
 	if err != nil {
-		return f, err
+		return err
 	}
-	w.known[ref] = f
-	return f, nil
-}
-
-func (w *worker) lookUp(ctx context.Context, ref string) (f organisation, err error) {
-	name := ref
-	if ref == "" {
-		if name = string(w.job.Principal.Organisation); name == "" {
-			missing := impact.Fault{
-				Code: "missing_field", Pointer: "/organisation",
-				Detail: impact.Text{FR: "La ligne ne dit pas de quelle organisation elle parle.", EN: "The row does not say which organisation it is about."},
-				Hint:   impact.Text{FR: "Ajoutez une colonne siret, ou le paramètre default_organisation.", EN: "Add a column siret, or the parameter default_organisation."},
-			}
-			f.fault = &missing
-			return f, nil
-		}
-	}
-	name, f.warning, f.fault = impact.NormaliseReference(name)
-	var found []impact.Organisation
-	if f.fault == nil {
-		if found, err = w.Store.FindOrganisations(ctx, w.job.Principal, name); err != nil {
-			return f, err
-		}
-		switch len(found) {
+	for ref, name := range names {
+		f := w.known[ref]
+		switch list := found[name]; len(list) {
 		case 0:
 			unknown := impact.UnknownOrganisation(ref)
 			f.fault = &unknown
 		case 1:
-			f.organisation = &found[0]
+			f.organisation = &list[0]
 		default:
-			ambiguous := impact.AmbiguousOrganisation(ref, found)
+			ambiguous := impact.AmbiguousOrganisation(ref, list)
 			f.fault = &ambiguous
 		}
+		if f.fault != nil {
+			f.fault.Pointer = "/organisation"
+		}
+		w.known[ref] = f
 	}
+	return nil
+}
+
+// normalise writes a reference as the register knows it, or tells why it cannot.
+func (w *worker) normalise(ref string) (name string, f organisation) {
+	name = ref
+	if ref == "" {
+		if name = string(w.job.Principal.Organisation); name == "" {
+			return "", organisation{fault: &impact.Fault{
+				Code: "missing_field", Pointer: "/organisation",
+				Detail: impact.Text{FR: "La ligne ne dit pas de quelle organisation elle parle.", EN: "The row does not say which organisation it is about."},
+				Hint:   impact.Text{FR: "Ajoutez une colonne siret, ou le paramètre default_organisation.", EN: "Add a column siret, or the parameter default_organisation."},
+			}}
+		}
+	}
+	name, f.warning, f.fault = impact.NormaliseReference(name)
 	for _, at := range []*impact.Fault{f.fault, f.warning} {
 		if at != nil {
 			at.Pointer = "/organisation"
 		}
 	}
-	return f, nil
+	return name, f
 }
 
 // action tells what a row asks for: what it says, else the mode of the import.
@@ -90,12 +102,9 @@ func (w *worker) action(row *format.StatementRow) format.Action {
 
 // read understands a row of the file. An empty cell leaves what is known when
 // rows are merged, and removes it when they replace.
-func (w *worker) read(ctx context.Context, src *format.StatementRow) (*line, error) {
+func (w *worker) read(src *format.StatementRow) *line {
 	l := &line{src: src}
-	found, err := w.organisation(ctx, src.Statement.Organisation)
-	if err != nil {
-		return nil, err
-	}
+	found := w.known[src.Statement.Organisation]
 	action := w.action(src)
 	row := &impact.Row{Organisation: found.organisation, Merge: action == format.Merge, Delete: action == format.Delete || action == format.Replace && src.Empty}
 	var faults, warnings []impact.Fault
@@ -120,7 +129,7 @@ func (w *worker) read(ctx context.Context, src *format.StatementRow) (*line, err
 	if len(src.Faults) == 0 && (row.Delete || !src.Empty) {
 		l.row = row
 	}
-	return l, nil
+	return l
 }
 
 func duplicate(here, other place) impact.Fault {

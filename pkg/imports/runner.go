@@ -1,6 +1,6 @@
 // Package imports turns files into facts. An import is a job: recorded with its
 // file, taken up by one worker among those of every replica, read twice (once to
-// know its rows, once to write them), written a thousand rows at a time. Each
+// know its rows, once to write them), written two thousand rows at a time. Each
 // such step is one transaction that also records how far the job is, so that
 // a job whose worker dies goes on where it stood and writes nothing twice.
 package imports
@@ -29,7 +29,7 @@ type Store interface {
 	ImportMapping(ctx context.Context, p impact.Principal, id impact.MappingID) (impact.ImportMapping, error)
 
 	Catalogue(ctx context.Context) (*impact.Catalogue, error)
-	FindOrganisations(ctx context.Context, p impact.Principal, ref string) ([]impact.Organisation, error)
+	FindEachOrganisation(ctx context.Context, p impact.Principal, refs []string) (map[string][]impact.Organisation, error)
 	Observations(ctx context.Context, p impact.Principal, f impact.ObservationFilter, page impact.Page) ([]impact.Observation, []string, error)
 	PutObservations(ctx context.Context, b impact.Batch) (impact.Results, error)
 	SyncMembers(ctx context.Context, p impact.Principal, list impact.MemberSync) (impact.MemberResults, error)

@@ -2,6 +2,7 @@ package imports
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -92,41 +93,15 @@ func (w *worker) survey(ctx context.Context) error {
 		w.stated = map[cell]struct{}{}
 	}
 	first := map[cell]place{}
-	for row, err := range t.Statements(w.options()) {
+	for rows, err := range ahead(inChunks(t.Statements(w.options()))) {
+		if err == nil {
+			err = errors.Join(ctx.Err(), w.meet(ctx, rows))
+		}
 		if err != nil {
 			return err
 		}
-		if row.Row%impact.ImportChunk == 0 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		w.total = row.Row
-		found, err := w.organisation(ctx, row.Statement.Organisation)
-		if err != nil {
-			return err
-		}
-		if found.organisation == nil {
-			w.unclear++
-			continue
-		}
-		key, _, _ := w.checker.ResolveKey(&row.Statement, found.organisation)
-		if len(key.Cells) == 0 {
-			w.unclear++
-			continue
-		}
-		here := place{row.Row, row.Line}
-		k := w.cuts.cell(&key.Cells[0].CellKey, key.Indicator.Key)
-		if other, twice := first[k]; twice {
-			w.twins[row.Row] = other
-			if _, told := w.twins[other.row]; !told {
-				w.twins[other.row] = here
-			}
-		} else {
-			first[k] = here
-		}
-		if w.stated != nil && w.action(row) != format.Delete {
-			for i := range key.Cells {
-				w.stated[w.cuts.cell(&key.Cells[i].CellKey, key.Cells[i].Indicator)] = struct{}{}
-			}
+		for _, row := range rows {
+			w.note(row, first)
 		}
 	}
 	w.file = w.describe(t)
@@ -140,6 +115,36 @@ func (w *worker) survey(ctx context.Context) error {
 	return w.Store.WriteImport(ctx, w.job, func(context.Context) (impact.ImportProgress, error) {
 		return impact.ImportProgress{Report: w.job.Report, RowsDone: w.job.RowsDone, RowsTotal: w.total, File: &w.file}, nil
 	})
+}
+
+// note remembers which fact a row states; first holds the first row of each.
+func (w *worker) note(row *format.StatementRow, first map[cell]place) {
+	w.total = row.Row
+	found := w.known[row.Statement.Organisation]
+	if found.organisation == nil {
+		w.unclear++
+		return
+	}
+	key, _, _ := w.checker.ResolveKey(&row.Statement, found.organisation)
+	if len(key.Cells) == 0 {
+		w.unclear++
+		return
+	}
+	here := place{row.Row, row.Line}
+	k := w.cuts.cell(&key.Cells[0].CellKey, key.Indicator.Key)
+	if other, twice := first[k]; twice {
+		w.twins[row.Row] = other
+		if _, told := w.twins[other.row]; !told {
+			w.twins[other.row] = here
+		}
+	} else {
+		first[k] = here
+	}
+	if w.stated != nil && w.action(row) != format.Delete {
+		for i := range key.Cells {
+			w.stated[w.cuts.cell(&key.Cells[i].CellKey, key.Cells[i].Indicator)] = struct{}{}
+		}
+	}
 }
 
 func nothingToRead() error {
@@ -175,7 +180,7 @@ func (c cutNumbers) cell(k *impact.CellKey, indicator impact.IndicatorKey) cell 
 }
 
 // chunks reads the file again, a step at a time, from after the rows already
-// done. last is true of the last one.
+// done.
 func (w *worker) chunks(ctx context.Context, done int) iter.Seq2[[]*line, error] {
 	return func(yield func([]*line, error) bool) {
 		t, err := w.open(ctx, format.Observations)
@@ -183,37 +188,27 @@ func (w *worker) chunks(ctx context.Context, done int) iter.Seq2[[]*line, error]
 			yield(nil, err)
 			return
 		}
-		chunk := make([]*line, 0, impact.ImportChunk)
-		for row, err := range t.Statements(w.options()) {
+		for rows, err := range inChunks(t.Statements(w.options())) {
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if row.Row <= done {
-				continue
-			}
-			if len(chunk) == cap(chunk) {
-				if !yield(chunk, nil) {
-					return
+			chunk := make([]*line, 0, len(rows))
+			for _, row := range rows {
+				if row.Row > done {
+					chunk = append(chunk, w.read(row))
 				}
-				chunk = make([]*line, 0, impact.ImportChunk)
 			}
-			l, err := w.read(ctx, row)
-			if err != nil {
-				yield(nil, err)
+			if len(chunk) > 0 && !yield(chunk, nil) {
 				return
 			}
-			chunk = append(chunk, l)
-		}
-		if len(chunk) > 0 {
-			yield(chunk, nil)
 		}
 	}
 }
 
 // writeStepwise writes the good rows, each step by itself.
 func (w *worker) writeStepwise(ctx context.Context) error {
-	for chunk, err := range w.chunks(ctx, w.job.RowsDone) {
+	for chunk, err := range ahead(w.chunks(ctx, w.job.RowsDone)) {
 		if err != nil {
 			return err
 		}
@@ -280,7 +275,7 @@ func (w *worker) writeAtOnce(ctx context.Context) error {
 		p = impact.ImportProgress{RowsDone: w.total, RowsTotal: w.total, File: &w.file, State: impact.ImportCompleted}
 		p.Report.Planned, p.Report.Scoped, p.Report.Passed = w.job.Report.Planned, w.job.Report.Scoped, w.job.Report.Passed
 		// The file is read beside the transaction, which its caller may cancel.
-		for chunk, err := range w.chunks(ctx, 0) {
+		for chunk, err := range ahead(w.chunks(ctx, 0)) {
 			if err != nil {
 				return p, err
 			}

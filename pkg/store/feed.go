@@ -25,12 +25,18 @@ type commit = calculation.Changes
 type recent struct {
 	mu      sync.Mutex
 	commits map[int64]*commit
+	kept    []int64                // their numbers, the oldest first
+	cells   int                    // in all of them
 	wakers  map[chan struct{}]bool // true: will ask for commits
 	readers int                    // how many of these
 	newest  int64
 }
 
-const recentCommits = 1024
+// What is kept is bounded by both: imports change thousands of cells at a time.
+const (
+	recentCommits = 1024
+	recentCells   = 20_000
+)
 
 func (r *recent) init() {
 	r.commits, r.wakers = map[int64]*commit{}, map[chan struct{}]bool{}
@@ -41,8 +47,13 @@ func (r *recent) publish(seq int64, c *commit) {
 	defer r.mu.Unlock()
 	r.newest = max(r.newest, seq)
 	if c != nil && r.readers > 0 {
-		r.commits[seq] = c
-		delete(r.commits, seq-recentCommits)
+		r.commits[seq], r.kept, r.cells = c, append(r.kept, seq), r.cells+len(c.Cells)
+		for len(r.kept) > recentCommits || r.cells > recentCells {
+			oldest := r.kept[0]
+			r.cells -= len(r.commits[oldest].Cells)
+			delete(r.commits, oldest)
+			r.kept = r.kept[1:]
+		}
 	}
 	for w := range r.wakers {
 		select {
@@ -93,6 +104,7 @@ func (r *recent) wakeUp(reads bool) (wake chan struct{}, leave func()) {
 		}
 		if r.readers == 0 {
 			clear(r.commits)
+			r.kept, r.cells = nil, 0
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -198,6 +199,9 @@ var errUndone = errors.New("undone")
 func (s *Store) WriteImport(ctx context.Context, job *impact.ImportJob, do func(context.Context) (impact.ImportProgress, error)) error {
 	var progress impact.ImportProgress
 	var after impact.Import
+	if err := s.stock(ctx); err != nil {
+		return fmt.Errorf("writing a part of an import: %w", err)
+	}
 	err := s.transact(ctx, func(ctx context.Context, t *txn) (err error) {
 		if progress, err = do(ctx); err != nil {
 			return err
@@ -296,25 +300,46 @@ func (s *Store) PackImportRows(rows []impact.ImportRow) (impact.PackedRows, erro
 	if len(rows) > 0 {
 		r.First, r.Last = rows[0].Row, rows[len(rows)-1].Row
 	}
-	var b bytes.Buffer
-	z, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	text, err := json.Marshal(rows)
 	if err == nil {
-		err = errors.Join(json.NewEncoder(z).Encode(rows), z.Close())
+		r.Packed, err = compress(text)
 	}
 	if err != nil {
 		return r, fmt.Errorf("packing rows: %w", err)
 	}
-	r.Packed = b.Bytes()
 	return r, nil
 }
 
 func (r *importRowsRow) unpack() (rows []impact.ImportRow, err error) {
-	z, err := gzip.NewReader(bytes.NewReader(r.Rows))
+	text, err := expand(r.Rows)
 	if err == nil {
-		err = errors.Join(json.NewDecoder(z).Decode(&rows), z.Close())
+		err = json.Unmarshal(text, &rows)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("unpacking rows: %w", err)
 	}
 	return rows, nil
+}
+
+var compressors = sync.Pool{New: func() any {
+	z, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a level there is
+	return z
+}}
+
+func compress(text []byte) ([]byte, error) {
+	var b bytes.Buffer
+	z := compressors.Get().(*gzip.Writer)
+	defer compressors.Put(z)
+	z.Reset(&b)
+	_, err := z.Write(text)
+	err = errors.Join(err, z.Close())
+	return b.Bytes(), err
+}
+
+func expand(packed []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
 }

@@ -41,7 +41,7 @@ type importRow struct {
 
 func (importRow) TableName() string { return "imports" }
 
-// pieceSize is how much of a file one row of import_sources holds.
+// pieceSize is how much of a file one row of import_sources holds, gzipped.
 const pieceSize = 256 << 10
 
 type pieceRow struct {
@@ -203,7 +203,11 @@ func keepPieces(orm *gorm.DB, id impact.ImportID, file io.ReadSeeker) error {
 	for i := 0; ; i++ {
 		n, err := io.ReadFull(file, buffer)
 		if n > 0 {
-			if err := orm.Create(&pieceRow{id, i, buffer[:n]}).Error; err != nil {
+			packed, err := compress(buffer[:n])
+			if err == nil {
+				err = orm.Create(&pieceRow{id, i, packed}).Error
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -356,7 +360,10 @@ func (r *pieces) Read(b []byte) (int, error) {
 			return 0, io.EOF
 		}
 		r.next++
-		r.rest = found[0].Piece
+		var err error
+		if r.rest, err = expand(found[0].Piece); err != nil {
+			return 0, fmt.Errorf("reading the file of an import: %w", err)
+		}
 	}
 	n := copy(b, r.rest)
 	r.rest = r.rest[n:]

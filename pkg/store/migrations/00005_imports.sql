@@ -38,7 +38,7 @@ CREATE INDEX imports_network ON imports (network, created_at, id);
 CREATE INDEX imports_created ON imports (created_at, id);
 CREATE INDEX imports_tx ON imports (tx);
 
--- The file as it was sent, in pieces; forgotten before the report.
+-- The file as it was sent, in gzipped pieces; forgotten before the report.
 CREATE TABLE import_sources (
     import  TEXT    NOT NULL REFERENCES imports (id),
     ordinal INTEGER NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE import_sources (
     PRIMARY KEY (import, ordinal)
 );
 
--- What became of up to 1,000 rows, written with what they wrote: gzipped JSON,
+-- What became of up to 2,000 rows, written with what they wrote: gzipped JSON,
 -- a row of the table per row of the file would cost as much as the facts.
 CREATE TABLE import_rows (
     import    TEXT    NOT NULL REFERENCES imports (id),
