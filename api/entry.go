@@ -49,6 +49,9 @@ type Limits struct {
 	ImportSyncRows   int `json:"import_sync_rows" example:"2000"`
 	ImportConcurrent int `json:"imports_at_once" example:"2"`
 	ImportFileDays   int `json:"import_file_days" example:"30"`
+	// Compressed bytes of files kept for one organisation or network; beyond, the
+	// oldest go first.
+	ImportFileBytes  int `json:"import_file_bytes" example:"268435456"`
 	ImportReportDays int `json:"import_report_days" example:"400"`
 	// Nesting of a JSON body.
 	Depth int `json:"depth" example:"32"`
@@ -102,7 +105,7 @@ var limits = Limits{
 	Body: 256 << 10, BatchBody: BatchBody, BatchRows: BatchRows, Depth: maxDepth, URI: maxURI, Params: maxParams, Items: maxItems,
 	Page: 100, MaxPage: 1000, MaxFigure: 10000, Computed: 1_000_000, Returned: 50_000, GroupBy: 4, Request: int(requestTimeout / time.Second), Token: 900, Idempotency: 86400,
 	ImportBody: ImportBody, ImportRows: format.DefaultLimits.Rows, ImportSyncRows: impact.ImportSyncRows, ImportConcurrent: impact.ImportConcurrent,
-	ImportFileDays: int(impact.ImportSourceKept / (24 * time.Hour)), ImportReportDays: int(impact.ImportReportKept / (24 * time.Hour)),
+	ImportFileBytes: impact.ImportBytesKept, ImportFileDays: int(impact.ImportSourceKept / (24 * time.Hour)), ImportReportDays: int(impact.ImportReportKept / (24 * time.Hour)),
 	Webhooks: impact.WebhooksPerOwner, DeliveryDays: int(impact.DeliveriesKept / (24 * time.Hour)),
 	ChangeWait: int(longestPoll / time.Second), ChangeDays: ChangeDays,
 }

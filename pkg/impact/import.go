@@ -26,6 +26,9 @@ const (
 const (
 	ImportSourceKept = 30 * 24 * time.Hour
 	ImportReportKept = 400 * 24 * time.Hour
+	// ImportBytesKept bounds the files kept of one organisation or network, in
+	// compressed bytes: beyond, the oldest ones are forgotten first.
+	ImportBytesKept = 256 << 20
 )
 
 // ImportID names an import.

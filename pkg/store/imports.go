@@ -77,7 +77,8 @@ func moment(ms int64) time.Time {
 
 func gone() error {
 	return &impact.Error{Kind: impact.NotFound, Code: "gone", Detail: impact.Text{
-		FR: "Le fichier est conservé 30 jours, le rapport 400 jours ; ce délai est passé.", EN: "The file is kept for 30 days, the report for 400 days; that time has passed.",
+		FR: "Un fichier est conservé 30 jours, moins longtemps si de plus récents prennent toute la place, le rapport 400 jours : celui-ci ne l'est plus.",
+		EN: "A file is kept for 30 days, less when newer ones take all the room, the report for 400 days: this one no longer is.",
 	}}
 }
 
@@ -158,6 +159,9 @@ func (s *Store) CreateImport(ctx context.Context, p impact.Principal, n impact.N
 		if err := keepPieces(orm, row.ID, file); err != nil {
 			return err
 		}
+		if err := s.makeRoom(ctx, p); err != nil {
+			return err
+		}
 		if created, err = row.imported(); err != nil {
 			return err
 		}
@@ -218,6 +222,34 @@ func keepPieces(orm *gorm.DB, id impact.ImportID, file io.ReadSeeker) error {
 			return fmt.Errorf("reading the file: %w", err)
 		}
 	}
+}
+
+// makeRoom forgets the oldest files of the caller's organisation or network
+// beyond what is kept for it. The file of an import that is not over stays.
+func (s *Store) makeRoom(ctx context.Context, p impact.Principal) error {
+	condition, args := ownsImports(p)
+	var files []struct {
+		ID    impact.ImportID
+		State impact.ImportState
+		Bytes int64
+	}
+	err := s.orm(ctx).Model(&importRow{}).Select("imports.id, imports.state, SUM(LENGTH(piece)) AS bytes").
+		Joins("JOIN import_sources ON import_sources.import = imports.id").Where(condition, args...).
+		Group("imports.id, imports.state, imports.created_at").Order("imports.created_at DESC, imports.id DESC").Find(&files).Error
+	if err != nil {
+		return err
+	}
+	var kept int64
+	var surplus []impact.ImportID
+	for _, f := range files {
+		if kept += f.Bytes; kept > s.kept && f.State.Ended() {
+			surplus = append(surplus, f.ID)
+		}
+	}
+	if len(surplus) == 0 {
+		return nil
+	}
+	return s.orm(ctx).Where("import IN ?", surplus).Delete(&pieceRow{}).Error
 }
 
 // Import gives one import, not_found if the caller may not see it, gone when

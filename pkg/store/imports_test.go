@@ -1,10 +1,13 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -391,6 +394,61 @@ func TestImportStopsWhenItsSenderMayNoLonger(t *testing.T) {
 		}
 		if !step(tokened) {
 			t.Error("a client without the scope goes on")
+		}
+	})
+}
+
+func TestFilesOfImportsTakeNoMoreThanTheirRoom(t *testing.T) {
+	onURLs(t, func(t *testing.T, url string) {
+		ctx := context.Background()
+		openLoaded(t, url)
+		tick := time.Now()
+		s, err := store.Open(ctx, url, store.Options{
+			Now: func() time.Time { tick = tick.Add(time.Second); return tick }, NewID: func() string { return rand.Text() }, ImportBytes: 2500,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		p, other := acting(register(t, s, "Une").ID), acting(register(t, s, "Autre").ID)
+		other.Client = "other"
+		noise := make([]byte, 1000)
+		send := func(p impact.Principal, key string) impact.ImportID {
+			t.Helper()
+			for i := range noise { // nothing that compresses
+				noise[i] = byte(mathrand.IntN(256))
+			}
+			m, _, err := s.CreateImport(ctx, p, newImport(key), bytes.NewReader(noise))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m.ID
+		}
+		end := func(p impact.Principal, id impact.ImportID) {
+			t.Helper()
+			if _, err := s.CancelImport(ctx, p, id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		theirs := send(other, "theirs")
+		end(other, theirs)
+		first := send(p, "1") // under way: its file stays
+		var ids []impact.ImportID
+		for i := range 3 {
+			ids = append(ids, send(p, fmt.Sprint("more", i)))
+			end(p, ids[i])
+		}
+		send(p, "last")
+		for id, want := range map[impact.ImportID]string{first: "", ids[0]: "gone", ids[1]: "gone", ids[2]: ""} {
+			if _, err := s.ImportSource(ctx, p, id); code(err) != want {
+				t.Errorf("%s: %v, want %q", id, err, want)
+			}
+			if _, err := s.Import(ctx, p, id); err != nil {
+				t.Errorf("the report: %v", err)
+			}
+		}
+		if _, err := s.ImportSource(ctx, other, theirs); err != nil {
+			t.Errorf("another's file: %v", err)
 		}
 	})
 }

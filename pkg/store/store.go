@@ -13,6 +13,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
@@ -38,6 +39,8 @@ type Options struct {
 	Log   *slog.Logger
 	Now   func() time.Time
 	NewID func() string // unique, and growing with time (UUIDv7)
+	// ImportBytes replaces impact.ImportBytesKept when it is not 0.
+	ImportBytes int64
 }
 
 // Store is safe for concurrent use.
@@ -45,6 +48,7 @@ type Store struct {
 	log     *slog.Logger
 	now     func() time.Time
 	newID   func() string
+	kept    int64 // bytes of imported files, of one owner
 	dialect dialect
 	write   *sql.DB // one connection on SQLite
 	read    *sql.DB
@@ -81,7 +85,7 @@ func Open(ctx context.Context, url string, opts Options) (*Store, error) {
 		return nil, fmt.Errorf("opening the database: %w", err)
 	}
 	s := &Store{
-		log: opts.Log, now: opts.Now, newID: opts.NewID, dialect: d, write: write, read: read,
+		log: opts.Log, now: opts.Now, newID: opts.NewID, kept: cmp.Or(opts.ImportBytes, impact.ImportBytesKept), dialect: d, write: write, read: read,
 		cuts: cutDictionary(), profiles: profileDictionary(), actors: actorDictionary(),
 		submissionKeys: reserve{counter: "submission", ahead: 1024},
 	}
