@@ -229,15 +229,15 @@ func TestCopiesFollow(t *testing.T) {
 			}
 			readers = append(readers, late)
 		}
-		for i := 1; i <= 300; i++ {
+		for i := 1; i <= 160; i++ {
 			if l.step(); rnd.IntN(6) == 0 {
 				l.mandate(network)
 			}
-			if i == 100 || i == 200 {
+			if i == 60 || i == 120 {
 				begin()
 			}
 			for _, r := range readers {
-				if rnd.IntN(8) != 0 && i < 300 {
+				if rnd.IntN(8) != 0 && i < 160 {
 					continue
 				}
 				for !r.read(ctx, s, []int{1, 7, 50, 500}[rnd.IntN(4)]) {
@@ -265,7 +265,7 @@ func TestConnectorsFollow(t *testing.T) {
 			rows map[string]string
 		}
 		connectors := []*connector{{p: entitled(steward)}, {p: entitled(l.w[0].p)}, {p: entitled(l.w[1].p)}}
-		for i := 1; i <= 250; i++ {
+		for i := 1; i <= 160; i++ {
 			l.step()
 			if i%10 != 0 {
 				continue

@@ -118,6 +118,7 @@ func tortureReaders(t *testing.T, stores ...*store.Store) {
 					t.Error(err)
 				}
 				compared.Add(1)
+				time.Sleep(time.Duration(rnd.IntN(10)) * time.Millisecond) // the writers have the machine
 			}
 			rows.Add(int64(len(c.rows)))
 		})
