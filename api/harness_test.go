@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -22,10 +21,10 @@ import (
 	"github.com/grandlyon/retombees/api"
 	"github.com/grandlyon/retombees/docs/contract"
 	"github.com/grandlyon/retombees/pkg/auth"
-	"github.com/grandlyon/retombees/pkg/codelist"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/store"
 	"github.com/grandlyon/retombees/pkg/store/pgtest"
+	"github.com/grandlyon/retombees/pkg/store/storetest"
 	"github.com/grandlyon/retombees/pkg/webhook"
 )
 
@@ -74,15 +73,15 @@ func (w *world) callers() map[string]*caller {
 // databases runs a test on both databases; each run has a world of its own.
 func databases(t *testing.T, test func(t *testing.T, w *world)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "test.db"))) })
-	t.Run("postgres", func(t *testing.T) { test(t, newWorld(t, pgtest.DSN(t))) })
+	t.Run("sqlite", func(t *testing.T) { test(t, newWorld(t, storetest.SQLite(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, newWorld(t, storetest.Postgres(t))) })
 }
 
 // embedded gives a world on the embedded database, for what does not depend on
 // the database.
 func embedded(t testing.TB) *world {
 	t.Helper()
-	return newWorld(t, "sqlite:"+filepath.Join(t.TempDir(), "test.db"))
+	return newWorld(t, storetest.SQLite(t))
 }
 
 // now is the clock of tests.
@@ -93,6 +92,7 @@ func newID() string { return uuid.Must(uuid.NewV7()).String() }
 // setup is who prepares a world.
 var setup = impact.Principal{Client: "setup", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
 
+// newWorld puts a world into a ready database.
 func newWorld(t testing.TB, databaseURL string) *world {
 	t.Helper()
 	ctx := context.Background()
@@ -106,10 +106,6 @@ func newWorld(t testing.TB, databaseURL string) *world {
 			t.Error(err)
 		}
 	})
-	must(t, w.store.Migrate(ctx))
-	reference, err := codelist.Load()
-	must(t, err)
-	must(t, w.store.LoadReference(ctx, reference))
 	catalogue, err := w.store.Catalogue(ctx)
 	must(t, err)
 

@@ -174,7 +174,7 @@ func (n *nightly) importFile(ctx context.Context, s *server, token, outcome stri
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, "POST", s.url+"/v1/imports", bytes.NewReader(file))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/v1/imports", bytes.NewReader(file))
 	if err != nil {
 		return err
 	}

@@ -200,7 +200,9 @@ func TestResolveSuggestions(t *testing.T) {
 }
 
 func TestARatioIsOfferedTheUnitsItTakes(t *testing.T) {
-	st := statement("women_share", "", func(s *impact.Statement) { s.Unit, s.Components = "%", map[string]string{"numerator": "2", "denominator": "5"} })
+	st := statement("women_share", "", func(s *impact.Statement) {
+		s.Unit, s.Components = "%", map[string]string{"numerator": "2", "denominator": "5"}
+	})
 	_, faults, _ := checker().Resolve(&st, iloe)
 	if len(faults) != 1 || faults[0].Code != "unit_mismatch" || faults[0].Hint.EN != "Accepted units: 1, {person}." {
 		t.Errorf("%+v", faults)

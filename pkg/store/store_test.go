@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/codelist"
 	"github.com/grandlyon/retombees/pkg/store"
 	"github.com/grandlyon/retombees/pkg/store/pgtest"
+	"github.com/grandlyon/retombees/pkg/store/storetest"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -19,8 +19,8 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // schema and the reference data.
 func databases(t *testing.T, test func(t *testing.T, s *store.Store)) {
 	t.Helper()
-	t.Run("sqlite", func(t *testing.T) { test(t, openLoaded(t, "sqlite:"+filepath.Join(t.TempDir(), "test.db"))) })
-	t.Run("postgres", func(t *testing.T) { test(t, openLoaded(t, pgtest.DSN(t))) })
+	t.Run("sqlite", func(t *testing.T) { test(t, open(t, storetest.SQLite(t))) })
+	t.Run("postgres", func(t *testing.T) { test(t, open(t, storetest.Postgres(t))) })
 }
 
 func open(t testing.TB, url string) *store.Store {

@@ -150,7 +150,12 @@ func (c *Cluster) DSN(database string) string {
 
 // CreateDatabase makes an empty database and returns its DSN.
 func (c *Cluster) CreateDatabase(ctx context.Context, name string) (string, error) {
-	statement := "CREATE DATABASE " + pgx.Identifier{name}.Sanitize() + " TEMPLATE template0"
+	return c.CopyDatabase(ctx, name, "template0")
+}
+
+// CopyDatabase makes a database that begins as another is, to which nothing may be connected, and returns its DSN.
+func (c *Cluster) CopyDatabase(ctx context.Context, name, from string) (string, error) {
+	statement := "CREATE DATABASE " + pgx.Identifier{name}.Sanitize() + " TEMPLATE " + pgx.Identifier{from}.Sanitize()
 	if c.version >= 150000 {
 		statement += " STRATEGY file_copy" // half the time of the default on a memory file system
 	}

@@ -15,7 +15,11 @@ var shared struct {
 	cluster   *Cluster
 	err       error
 	databases atomic.Int64
+	ready     sync.Once // the database that Copy copies
+	readyErr  error
 }
+
+const readyName = "ready"
 
 // Main runs the tests of a package and stops the cluster they shared: `func TestMain(m *testing.M) { pgtest.Main(m) }`.
 // It does not return. A package whose tests never ask for a database pays nothing.
@@ -37,12 +41,39 @@ func Main(m *testing.M) {
 // promises would go unproven.
 func DSN(t testing.TB) string {
 	t.Helper()
+	return database(t, running(t), "template0")
+}
+
+// Copy is DSN for a database that begins as prepare makes it, which is called once in a process, by the first that asks,
+// and leaves no connection behind.
+func Copy(t testing.TB, prepare func(dsn string) error) string {
+	t.Helper()
+	cluster := running(t)
+	shared.ready.Do(func() {
+		var dsn string
+		if dsn, shared.readyErr = cluster.CreateDatabase(context.Background(), readyName); shared.readyErr == nil {
+			shared.readyErr = prepare(dsn)
+		}
+	})
+	if shared.readyErr != nil {
+		t.Fatal(shared.readyErr)
+	}
+	return database(t, cluster, readyName)
+}
+
+func running(t testing.TB) *Cluster {
+	t.Helper()
 	cluster, err := sharedCluster()
 	if err != nil {
 		t.Fatalf("this test needs PostgreSQL: %v", err)
 	}
+	return cluster
+}
+
+func database(t testing.TB, cluster *Cluster, from string) string {
+	t.Helper()
 	name := fmt.Sprintf("test_%d", shared.databases.Add(1))
-	dsn, err := cluster.CreateDatabase(context.Background(), name)
+	dsn, err := cluster.CopyDatabase(context.Background(), name, from)
 	if err != nil {
 		t.Fatal(err)
 	}
