@@ -235,6 +235,7 @@ func TestFilesArriveFewAtOnce(t *testing.T) {
 		must(t, err)
 		go func() {
 			if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+				resp.Body.Close()
 				statuses <- resp.StatusCode
 			}
 		}()
