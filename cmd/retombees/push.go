@@ -156,10 +156,14 @@ func (c pushCmd) Run(w *world) (err error) {
 	return report.verdict()
 }
 
+// answerWithin is how long one request may take before the part is followed as a
+// job: asking how far it is costs a second each time, more than most parts take.
+const answerWithin = 5 * time.Second
+
 // send sends one part and waits until the service has dealt with it.
 func (c pushCmd) send(ctx context.Context, service *client.Client, source *pushed, part pushedPart, key string, progress *pushProgress) (*pushedImport, error) {
 	made, err := service.CreateImport(ctx, part.content, client.ImportOptions{
-		ContentType: part.contentType, Filename: source.name(part), Key: key,
+		ContentType: part.contentType, Filename: source.name(part), Key: key, Wait: answerWithin,
 		DryRun: c.DryRun, Mode: c.Mode, Atomicity: c.Atomicity, OnWarning: c.OnWarning, Dialect: c.Dialect, Scope: c.Scope,
 		MaxDeleteRatio: c.MaxDeleteRatio, DefaultOrganisation: c.DefaultOrganisation, DefaultPeriod: c.DefaultPeriod,
 		DefaultTerritory: c.DefaultTerritory, Mapping: c.Mapping, RetryOf: c.RetryOf,

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/grandlyon/retombees/pkg/client"
 )
@@ -161,6 +162,9 @@ func TestImportsAreCompressedAndFollowed(t *testing.T) {
 			if q := r.URL.Query(); q.Get("mode") != "replace" || !slices.Equal(q["scope"], []string{"indicator:x", "period:2025"}) || q.Has("mapping") {
 				t.Errorf("query %v", q)
 			}
+			if prefer := r.Header.Get("Prefer"); prefer != "wait=5" {
+				t.Errorf("Prefer: %q", prefer)
+			}
 			w.WriteHeader(http.StatusAccepted)
 			fmt.Fprint(w, `{"id":"i1","state":"queued"}`)
 		case polls.Add(1) < 3:
@@ -170,7 +174,7 @@ func TestImportsAreCompressedAndFollowed(t *testing.T) {
 			fmt.Fprint(w, `{"id":"i1","state":"completed","outcome":"succeeded","counts":{"received":9,"created":9}}`)
 		}
 	})
-	i, err := c.CreateImport(t.Context(), []byte("a;b\n"), client.ImportOptions{ContentType: "text/csv", Mode: "replace", Scope: []string{"indicator:x", "period:2025"}})
+	i, err := c.CreateImport(t.Context(), []byte("a;b\n"), client.ImportOptions{ContentType: "text/csv", Mode: "replace", Wait: 5 * time.Second, Scope: []string{"indicator:x", "period:2025"}})
 	if err != nil {
 		t.Fatal(err)
 	}

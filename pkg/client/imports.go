@@ -31,6 +31,9 @@ type ImportOptions struct {
 	Scope                                                []string // of a replacement: indicator:x, period:2025
 	MaxDeleteRatio                                       string
 	Mapping, RetryOf                                     string
+	// Wait asks the service to answer once all is done when this takes no longer,
+	// whatever the size, in whole seconds. Without it a large file is a job at once.
+	Wait time.Duration
 	// Uncompressed sends the bytes as they are; they are compressed otherwise,
 	// unless they are gzip.
 	Uncompressed bool
@@ -153,6 +156,9 @@ func (c *Client) CreateImport(ctx context.Context, content []byte, o ImportOptio
 	header := http.Header{}
 	if o.Filename != "" {
 		header.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": o.Filename}))
+	}
+	if o.Wait > 0 {
+		header.Set("Prefer", fmt.Sprintf("wait=%d", int(o.Wait/time.Second)))
 	}
 	if !o.Uncompressed && !bytes.HasPrefix(content, gzipMagic) {
 		var err error
