@@ -75,6 +75,7 @@ func (w *world) run(args []string) error {
 		kong.Description("Measures the impact of organisations on the territory of the Métropole de Lyon: a JSON API and its administration.\n\n"+
 			"First steps: `retombees serve --demo` starts on invented data and prints commands to paste."),
 		kong.UsageOnError(),
+		rateDefaults(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.Writers(w.stdout, w.stderr),
 	)
