@@ -98,11 +98,11 @@ func tortureReaders(t *testing.T, stores ...*store.Store) {
 				s := stores[rnd.IntN(len(stores))]
 				caughtUp := c.read(ctx, s, 1+rnd.IntN(60))
 				switch n := rnd.IntN(10); {
-				case n == 0: // killed: what was not saved is lost
+				case n < 2: // killed: what was not saved is lost
 					killed.Add(1)
 					c.rows, c.at, c.again = maps.Clone(saved.rows), saved.at, saved.again
 					last = false
-				case n < 4:
+				case n < 5:
 					saved.rows, saved.at, saved.again = maps.Clone(c.rows), c.at, c.again
 				}
 				if !caughtUp && !last {
@@ -117,8 +117,11 @@ func tortureReaders(t *testing.T, stores ...*store.Store) {
 				if err != nil {
 					t.Error(err)
 				}
-				compared.Add(1)
-				time.Sleep(time.Duration(rnd.IntN(10)) * time.Millisecond) // the writers have the machine
+				rest := 4
+				if compared.Add(1) > 300 { // the writers have the machine
+					rest = 100
+				}
+				time.Sleep(time.Duration(rnd.IntN(rest)) * time.Millisecond)
 			}
 			rows.Add(int64(len(c.rows)))
 		})
@@ -127,7 +130,7 @@ func tortureReaders(t *testing.T, stores ...*store.Store) {
 	done.Store(true)
 	reading.Wait()
 	t.Logf("%d comparisons, %d kills, %d rows in the copies", compared.Load(), killed.Load(), rows.Load())
-	if compared.Load() < 50 || killed.Load() < 20 || rows.Load() < 500 {
+	if compared.Load() < 50 || killed.Load() < 10 || rows.Load() < 500 {
 		t.Error("little was tried")
 	}
 	keepPromises(t, stores[0])
