@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/grandlyon/retombees/pkg/auth"
@@ -56,7 +56,12 @@ func prepareNightly(ctx context.Context, b *bench, rows int) (*nightly, error) {
 	if err != nil {
 		return nil, err
 	}
-	var file bytes.Buffer
+	n.file = filepath.Join(b.dir, "nightly.csv")
+	to, err := os.Create(n.file)
+	if err != nil {
+		return nil, err
+	}
+	file := bufio.NewWriter(to)
 	file.WriteString("siren;indicateur;code insee;période;valeur;unité\n")
 	for i := range n.members {
 		if err := n.member(ctx, s, admin, network.ID, i); err != nil {
@@ -65,11 +70,10 @@ func prepareNightly(ctx context.Context, b *bench, rows int) (*nightly, error) {
 		for row := range memberRows {
 			at, quarter := row/quarters, row%quarters
 			indicator := n.indicators[(i+at)%len(n.indicators)]
-			fmt.Fprintf(&file, "%s;%s;%s;%d-Q%d;%d,5;%s\n", siren(i), indicator.Code, n.communes[(i*series+at)%len(n.communes)], firstYear+quarter/4, quarter%4+1, 100+(i+at*7)%50, indicator.Unit)
+			fmt.Fprintf(file, "%s;%s;%s;%d-Q%d;%d,5;%s\n", siren(i), indicator.Code, n.communes[(i*series+at)%len(n.communes)], firstYear+quarter/4, quarter%4+1, 100+(i+at*7)%50, indicator.Unit)
 		}
 	}
-	n.file = filepath.Join(b.dir, "nightly.csv")
-	return n, os.WriteFile(n.file, file.Bytes(), 0o600)
+	return n, errors.Join(file.Flush(), to.Close())
 }
 
 func (n *nightly) rows() int { return n.members * memberRows }
@@ -218,7 +222,24 @@ func (n *nightly) push(ctx context.Context, binary string, s *server, outcome st
 	cmd.Env = append(os.Environ(), "RETOMBEES_CLIENT_SECRET="+n.secret)
 	var report, progress bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &report, &progress
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	// Looked at while it runs: what wait tells afterwards begins with the memory of
+	// its parent.
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for looking := true; looking; {
+		select {
+		case err = <-ended:
+			looking = false
+		case <-time.After(100 * time.Millisecond):
+			if now, err := statusOf(cmd, "VmHWM:"); err == nil {
+				peak = now
+			}
+		}
+	}
+	if err != nil {
 		return 0, fmt.Errorf("push: %w\n%.2000s\n%.2000s", err, progress.String(), report.String())
 	}
 	var pushed struct{ Counts map[string]int }
@@ -228,9 +249,5 @@ func (n *nightly) push(ctx context.Context, binary string, s *server, outcome st
 	if pushed.Counts[outcome] != n.rows() {
 		return 0, fmt.Errorf("of %d rows, %d are %s: %.2000s", n.rows(), pushed.Counts[outcome], outcome, report.String())
 	}
-	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0, errors.New("the system does not tell what push took")
-	}
-	return usage.Maxrss << 10, nil
+	return peak, nil
 }

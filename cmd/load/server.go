@@ -61,11 +61,11 @@ func (s *server) stop() {
 }
 
 // memory is the resident size of the process in bytes, peak the most it was.
-func (s *server) memory() (int64, error) { return s.status("VmRSS:") }
-func (s *server) peak() (int64, error)   { return s.status("VmHWM:") }
+func (s *server) memory() (int64, error) { return statusOf(s.cmd, "VmRSS:") }
+func (s *server) peak() (int64, error)   { return statusOf(s.cmd, "VmHWM:") }
 
-func (s *server) status(name string) (int64, error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(s.cmd.Process.Pid), "status"))
+func statusOf(cmd *exec.Cmd, name string) (int64, error) {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "status"))
 	if err != nil {
 		return 0, err
 	}

@@ -16,7 +16,7 @@ func (w *worker) members(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o := w.job.Options
+	o := w.asked
 	sync := impact.MemberSync{Network: o.Network, Mode: o.Mode, MaxDeleteRatio: o.MaxDeleteRatio, Confirmed: o.Confirmed, DryRun: o.DryRun}
 	var read []*format.MemberRow
 	for row, err := range t.Members(w.catalogue) {
@@ -96,10 +96,10 @@ func (w *worker) reportMembers(read []*format.MemberRow, results impact.MemberRe
 	p.Report.Planned, p.Report.Scoped = len(results.Ended)+len(results.Withheld), results.InForce
 	p.Report.Counts.Deleted += len(results.Ended)
 	p.Outcome = p.Report.Counts.Outcome()
-	if w.job.Options.AllOrNothing && p.Report.Counts.Rejected > 0 {
+	if w.asked.AllOrNothing && p.Report.Counts.Rejected > 0 {
 		p.Undo, p.Outcome = true, impact.ImportNothingSucceeded
 	}
-	if p.Undo || w.job.Options.DryRun {
+	if p.Undo || w.asked.DryRun {
 		p.Report.Counts.Undone()
 	}
 	return nil

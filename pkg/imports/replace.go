@@ -24,7 +24,7 @@ func (w *worker) guard(ctx context.Context) (held bool, err error) {
 		report.Scoped += len(some)
 		report.Planned += len(w.unstated(some))
 	}
-	o := w.job.Options
+	o := w.asked
 	excessive := report.Planned*1000 > report.Scoped*o.MaxDeleteRatio || report.Planned > 0 && w.unclear > 0
 	report.Passed = !excessive || o.Confirmed || o.DryRun
 	p := impact.ImportProgress{Report: report, RowsTotal: w.total, File: &w.file}
@@ -62,7 +62,7 @@ func deleteGuard(planned, scoped, unclear int) *impact.ImportProblem {
 // scoped gives the observations of the scope that the caller may see.
 func (w *worker) scoped(ctx context.Context) iter.Seq2[[]impact.Observation, error] {
 	return func(yield func([]impact.Observation, error) bool) {
-		scope := w.job.Options.Scope
+		scope := w.asked.Scope
 		f := impact.ObservationFilter{}
 		for _, code := range scope.Indicators {
 			if ind := w.catalogue.Indicator(code); ind != nil {

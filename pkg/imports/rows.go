@@ -91,7 +91,7 @@ func (w *worker) action(row *format.StatementRow) format.Action {
 	if row.Action != 0 {
 		return row.Action
 	}
-	switch w.job.Options.Mode {
+	switch w.asked.Mode {
 	case impact.ImportReplace:
 		return format.Replace
 	case impact.ImportDelete:
@@ -123,7 +123,7 @@ func (w *worker) read(src *format.StatementRow) *line {
 		faults = append(slices.Clone(faults), duplicate(place{src.Row, src.Line}, twin))
 	}
 	src.Tell(faults, warnings)
-	if w.job.Options.RejectWarnings {
+	if w.asked.RejectWarnings {
 		src.Faults, src.Warnings = append(src.Faults, src.Warnings...), nil
 	}
 	if len(src.Faults) == 0 && (row.Delete || !src.Empty) {
@@ -145,7 +145,7 @@ func duplicate(here, other place) impact.Fault {
 // asks for it: what they came with is left as it is.
 func (w *worker) put(ctx context.Context, chunk []*line) ([]impact.ImportRow, error) {
 	held := make([]impact.Row, 0, len(chunk))
-	batch := impact.Batch{Principal: w.job.Principal, Checker: w.checker, RejectWarnings: w.job.Options.RejectWarnings}
+	batch := impact.Batch{Principal: w.job.Principal, Checker: w.checker, RejectWarnings: w.asked.RejectWarnings}
 	for _, l := range chunk {
 		if l.row != nil {
 			r := *l.row

@@ -179,7 +179,7 @@ func (r *Runner) do(ctx context.Context, job *impact.ImportJob, long func()) (er
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	w := &worker{Runner: r, job: job, long: long}
+	w := &worker{Runner: r, job: job, asked: job.Options, long: long}
 	err = w.run(ctx)
 	refusal, refused := errors.AsType[*impact.Error](err)
 	if !refused || refusal.Kind == impact.Internal || refusal.Kind == impact.Busy {

@@ -14,6 +14,7 @@ import (
 type worker struct {
 	*Runner
 	job       *impact.ImportJob
+	asked     impact.ImportOptions // of the job, which every step renews while rows are read ahead
 	long      func()
 	catalogue *impact.Catalogue
 	checker   *impact.Checker
@@ -37,7 +38,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	}
 	w.checker = &impact.Checker{Catalogue: w.catalogue, Today: impact.DateOf(w.Now())}
 	w.known = map[string]organisation{}
-	if id := w.job.Options.Mapping; id != "" {
+	if id := w.asked.Mapping; id != "" {
 		m, err := w.Store.ImportMapping(ctx, w.job.Principal, id)
 		if err != nil {
 			return err
@@ -56,7 +57,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	if held, err := w.guard(ctx); err != nil || held {
 		return err
 	}
-	if w.job.Options.DryRun || w.job.Options.AllOrNothing {
+	if w.asked.DryRun || w.asked.AllOrNothing {
 		return w.writeAtOnce(ctx)
 	}
 	return w.writeStepwise(ctx)
@@ -64,12 +65,12 @@ func (w *worker) run(ctx context.Context) (err error) {
 
 func (w *worker) open(ctx context.Context, schema *format.Schema) (*format.Table, error) {
 	return format.Open(w.Store.JobSource(ctx, w.job), format.ReadOptions{
-		Schema: schema, MediaType: w.job.File.MediaType, Name: w.job.File.Name, Dialect: w.job.Options.Dialect, Mapping: w.mapping,
+		Schema: schema, MediaType: w.job.File.MediaType, Name: w.job.File.Name, Dialect: w.asked.Dialect, Mapping: w.mapping,
 	})
 }
 
 func (w *worker) options() format.StatementOptions {
-	o := w.job.Options
+	o := w.asked
 	return format.StatementOptions{Catalogue: w.catalogue, Organisation: o.DefaultOrganisation, Period: o.DefaultPeriod, Territory: o.DefaultTerritory, UnitRequired: true}
 }
 
@@ -89,7 +90,7 @@ func (w *worker) survey(ctx context.Context) error {
 		return err
 	}
 	w.twins, w.cuts = map[int]place{}, cutNumbers{}
-	if w.job.Options.Mode == impact.ImportReplace {
+	if w.asked.Mode == impact.ImportReplace {
 		w.stated = map[cell]struct{}{}
 	}
 	first := map[cell]place{}
@@ -302,10 +303,10 @@ func (w *worker) writeAtOnce(ctx context.Context) error {
 			}
 		}
 		p.Outcome = p.Report.Counts.Outcome()
-		if w.job.Options.AllOrNothing && p.Report.Counts.Rejected > 0 {
+		if w.asked.AllOrNothing && p.Report.Counts.Rejected > 0 {
 			p.Undo, p.Outcome = true, impact.ImportNothingSucceeded
 		}
-		if p.Undo = p.Undo || w.job.Options.DryRun; p.Undo {
+		if p.Undo = p.Undo || w.asked.DryRun; p.Undo {
 			p.Report.Counts.Undone()
 		}
 		return p, nil
