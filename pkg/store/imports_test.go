@@ -409,7 +409,11 @@ func TestFilesOfImportsTakeNoMoreThanTheirRoom(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.Close()
+		t.Cleanup(func() {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 		p, other := acting(register(t, s, "Une").ID), acting(register(t, s, "Autre").ID)
 		other.Client = "other"
 		noise := make([]byte, 1000)
