@@ -75,7 +75,8 @@ type ClientRotation struct {
 	Former string `json:"former,omitempty" enums:"kept,ended" default:"kept"`
 }
 
-// Client is a registered application.
+// Client is a registered application. Its name in the contract leaves the word
+// Client to the clients that are generated from it.
 type Client struct {
 	ID           string   `json:"client_id"`
 	Name         string   `json:"name" example:"CRM de l'association"`
@@ -94,7 +95,7 @@ type Client struct {
 	CreatedAt string `json:"created_at" format:"date-time"`
 	UpdatedAt string `json:"updated_at" format:"date-time"`
 	Links     Links  `json:"links"`
-}
+} // @name RegisteredClient
 
 // ClientCredentials is a client with its new secret, which is shown this once.
 type ClientCredentials struct {
