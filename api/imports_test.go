@@ -55,7 +55,7 @@ func TestImportOfAFile(t *testing.T) {
 		for pointer, want := range map[string]string{
 			"/state": "completed", "/outcome": "succeeded", "/file/name": "T3.csv", "/file/rows": "2", "/file/dialect/delimiter": ";", "/file/dialect/decimal": ",",
 			"/file/header_mapping/Commune": "territory", "/file/ignored_columns/0": "Remarque", "/meta/warnings/0/code": "unknown_column",
-			"/rows/0/warnings/0/code": "trimestre_read_as_quarter", "/rows/0/warnings/0/field": "period", "/rows/0/warnings/0/column": "3", "/rows/0/line": "2",
+			"/rows/0/warnings/0/code": "trimestre_read_as_quarter", "/warnings_by_code/0/code": "trimestre_read_as_quarter", "/warnings_by_code/0/count": "1", "/rows/0/warnings/0/field": "period", "/rows/0/warnings/0/column": "3", "/rows/0/line": "2",
 		} {
 			if got := fmt.Sprint(a.at(t, pointer)); got != want {
 				t.Errorf("%s: %s, want %s", pointer, got, want)

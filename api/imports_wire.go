@@ -27,6 +27,8 @@ type Import struct {
 	// What a replacing file leaves out of its scope; null for other imports.
 	Deletions    *ImportDeletions `json:"deletions" extensions:"x-nullable"`
 	ErrorsByCode []ImportErrors   `json:"errors_by_code"`
+	// What was understood otherwise than written, or looks odd.
+	WarningsByCode []ImportErrors `json:"warnings_by_code"`
 	// The first 100 rows that something is said about, rejected ones first; absent from lists.
 	Rows       []ImportRow `json:"rows,omitempty"`
 	RetryOf    *string     `json:"retry_of" extensions:"x-nullable"`
@@ -112,7 +114,7 @@ type ImportDeletions struct {
 	Confirmed      bool    `json:"confirmed"`
 }
 
-// ImportErrors counts the rows with one fault and names the first of them.
+// ImportErrors counts the rows with one fault, or warning, and names the first of them.
 type ImportErrors struct {
 	Code      string `json:"code" example:"unknown_territory"`
 	Title     string `json:"title"`
@@ -181,7 +183,7 @@ func (s *server) imported(c *call, m *impact.Import) Import {
 	w := Import{
 		ID: string(m.ID), Kind: string(m.Kind), State: string(m.State), Outcome: optional(m.Outcome), DryRun: o.DryRun, Mode: string(o.Mode),
 		Atomicity: "row", OnWarning: "accept", Counts: ImportCounts(m.Report.Counts), File: s.importFile(m), Progress: s.progress(m),
-		ErrorsByCode: make([]ImportErrors, len(m.Report.Codes)), RetryOf: optional(o.RetryOf), Version: m.Version,
+		ErrorsByCode: c.byCode(m.Report.Codes), WarningsByCode: c.byCode(m.Report.Warnings), RetryOf: optional(o.RetryOf), Version: m.Version,
 		CreatedAt: instant(m.CreatedAt), StartedAt: moment(m.StartedAt), FinishedAt: moment(m.FinishedAt), UpdatedAt: instant(m.UpdatedAt),
 		Links: ImportLinks{Self: at, Rows: at + "/rows"}, Meta: Warned{Warnings: c.entries(m.File.Warnings)},
 	}
@@ -190,9 +192,6 @@ func (s *server) imported(c *call, m *impact.Import) Import {
 	}
 	if o.RejectWarnings {
 		w.OnWarning = "reject"
-	}
-	for i, e := range m.Report.Codes {
-		w.ErrorsByCode[i] = ImportErrors{string(e.Code), impact.FaultCodes[e.Code].In(c.lang), e.Count, e.FirstRows, "/v1/problems/" + string(e.Code)}
 	}
 	if p := m.Report.Problem; p != nil {
 		w.Problem = &ImportProblem{p.Code, impact.ProblemCodes[p.Code].In(c.lang), p.Detail.In(c.lang), p.Hint.In(c.lang), c.entries(p.Faults)}
@@ -284,4 +283,12 @@ func fieldOf(pointer string) string {
 		}
 	}
 	return field
+}
+
+func (c *call) byCode(codes []impact.CodeCount) []ImportErrors {
+	out := make([]ImportErrors, len(codes))
+	for i, e := range codes {
+		out[i] = ImportErrors{string(e.Code), impact.FaultCodes[e.Code].In(c.lang), e.Count, e.FirstRows, "/v1/problems/" + string(e.Code)}
+	}
+	return out
 }

@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,9 @@ func (f serviceFlags) credentials(w *world) (id, secret, key string, err error) 
 		}
 		secret, key = strings.TrimSpace(string(text)), ""
 	}
+	if strings.HasPrefix(secret, "rtb_") { // an API key, wherever it was put
+		return "", "", secret, nil
+	}
 	if f.ClientID != "" {
 		if secret == "" {
 			return "", "", "", errors.New("the secret is missing: --secret-file FILE, or RETOMBEES_CLIENT_SECRET")
@@ -50,7 +54,7 @@ func (f serviceFlags) credentials(w *world) (id, secret, key string, err error) 
 		key = secret
 	}
 	if key == "" {
-		return "", "", "", errors.New("who sends? Give --client-id and its secret (RETOMBEES_CLIENT_SECRET or --secret-file), or an API key (RETOMBEES_API_KEY or --secret-file)")
+		return "", "", "", errors.New(phrasesIn(f.Language).unknown)
 	}
 	return "", "", key, nil
 }
@@ -92,13 +96,14 @@ func (c pushCmd) Run(w *world) (err error) {
 	if err != nil {
 		return exit(exitRefused, err)
 	}
-	progress := newPushProgress(w, source.rows)
+	in := phrasesIn(c.Language)
+	progress := newPushProgress(w, source.rows, in)
 	defer progress.stop()
 	service, err := client.New(w.ctx, client.Config{
 		URL: c.Server, ClientID: id, ClientSecret: secret, APIKey: key, Language: c.Language, Attempts: c.Attempts,
 		UserAgent: "retombees-push/" + programVersion(),
 		Retrying: func(attempt int, r *http.Request) {
-			progress.say(fmt.Sprintf("%s %s did not succeed, attempt %d", r.Method, r.URL.Path, attempt+1))
+			progress.say(fmt.Sprintf(in.retrying, r.Method, r.URL.Path, attempt+1))
 		},
 	})
 	if err != nil {
@@ -108,12 +113,9 @@ func (c pushCmd) Run(w *world) (err error) {
 	if err != nil {
 		return err
 	}
-	rejects := &rejectsFile{path: c.Rejects}
-	if rejects.path == "" {
-		rejects.path = c.File + ".rejects.csv"
-	}
+	rejects := &rejectsFile{path: cmp.Or(c.Rejects, rejectsOf(c.File))}
 	defer func() { err = errors.Join(err, rejects.close()) }()
-	report := &pushReport{File: filepath.Base(c.File), DryRun: c.DryRun, language: c.Language}
+	report := &pushReport{File: filepath.Base(c.File), DryRun: c.DryRun, say: in}
 
 	for part, err := range source.parts(c.Dialect) {
 		if err != nil {
@@ -122,7 +124,7 @@ func (c pushCmd) Run(w *world) (err error) {
 		done := state.done(part.number)
 		if done == nil {
 			if done, err = c.send(w.ctx, service, source, part, state.key(part.number), progress); err != nil {
-				err = pushError(w.ctx, err)
+				err = c.failure(w.ctx, err)
 				if !goesOn(err) { // the same key would only bring the same refusal
 					err = errors.Join(err, state.forget())
 				}
@@ -134,14 +136,14 @@ func (c pushCmd) Run(w *world) (err error) {
 		}
 		if done.Counts.Rejected > 0 {
 			if err := rejects.add(w.ctx, service, done.ID); err != nil {
-				return pushError(w.ctx, err)
+				return c.failure(w.ctx, err)
 			}
 		}
 		report.add(done)
 		progress.done(part.first + part.rows)
 	}
 	progress.stop()
-	if err := rejects.close(); err != nil {
+	if err := rejects.finish(); err != nil {
 		return err
 	}
 	if rejects.written {
@@ -188,32 +190,60 @@ func (c pushCmd) send(ctx context.Context, service *client.Client, source *pushe
 	default:
 		return nil, exit(exitRefused, fmt.Errorf("import %s is %s", made.ID, made.State))
 	}
-	done := &pushedImport{ID: made.ID, Counts: made.Counts, ByCode: made.ByCode, Ignored: made.File.IgnoredColumns}
-	for i := range done.ByCode {
-		for j := range done.ByCode[i].FirstRows {
-			done.ByCode[i].FirstRows[j] += part.first
+	return c.reported(ctx, service, made, part)
+}
+
+// reported keeps of a report what the end of the push will tell: causes, in the
+// words and the lines of the file.
+func (c pushCmd) reported(ctx context.Context, service *client.Client, made *client.Import, part pushedPart) (done *pushedImport, err error) {
+	done = &pushedImport{
+		ID: made.ID, Counts: made.Counts, ErrorsByCode: made.ErrorsByCode, WarningsByCode: made.WarningsByCode, Ignored: made.File.IgnoredColumns,
+	}
+	for _, codes := range [][]client.CodeCount{done.ErrorsByCode, done.WarningsByCode} {
+		for _, code := range codes {
+			for i := range code.FirstRows {
+				code.FirstRows[i] += part.first
+			}
 		}
 	}
-	if made.Counts.Rejected > 0 {
-		for row, err := range service.ImportRows(ctx, made.ID, "rejected") {
+	headers := map[string]string{}
+	for header, member := range made.File.HeaderMapping {
+		headers[member] = header
+	}
+	in := phrasesIn(c.Language)
+	look := func(outcome string, see func(line int, row client.ImportRow)) error {
+		rows := 0
+		for row, err := range service.ImportRows(ctx, made.ID, outcome) {
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if len(done.Rows) == reportedRows {
+			if rows++; rows > reportedRows {
 				break
 			}
-			row.Line = part.line(row)
-			row.Row += part.first
-			done.Rows = append(done.Rows, row)
+			see(part.line(row), row)
 		}
+		return nil
+	}
+	if made.Counts.Rejected > 0 {
+		err = look("rejected", func(line int, row client.ImportRow) {
+			done.Errors = gather(done.Errors, line, row.Errors, headers, in)
+		})
+	}
+	if err == nil && slices.ContainsFunc(made.WarningsByCode, func(w client.CodeCount) bool { return !expected[w.Code] }) {
+		err = look("warning", func(line int, row client.ImportRow) {
+			done.Warnings = gather(done.Warnings, line, lookAt(row.Warnings), headers, in)
+		})
+	}
+	if err != nil {
+		return nil, err
 	}
 	return done, nil
 }
 
-// pushError chooses the exit code.
-func pushError(ctx context.Context, err error) error {
+// failure chooses the exit code.
+func (c pushCmd) failure(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return exit(exitInterrupted, errors.New("stopped on the way: run the same command again to go on"))
+		return exit(exitInterrupted, errors.New(phrasesIn(c.Language).stopped))
 	}
 	if _, chosen := errors.AsType[*exitError](err); chosen {
 		return err
@@ -221,7 +251,7 @@ func pushError(ctx context.Context, err error) error {
 	p, ok := errors.AsType[*client.Problem](err)
 	switch {
 	case !ok || p.Temporary():
-		return exit(exitUnavailable, fmt.Errorf("%w\nRun the same command again to go on from here", err))
+		return exit(exitUnavailable, fmt.Errorf("%w\n%s", err, phrasesIn(c.Language).again))
 	case p.Status == http.StatusUnauthorized, p.Status == http.StatusForbidden, p.Code == "invalid_client":
 		return exit(exitDenied, err)
 	}
@@ -244,59 +274,6 @@ func exit(code int, err error) error { return &exitError{code, err} }
 
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
-
-// rejectsFile gathers the rejected rows of every part under one header.
-type rejectsFile struct {
-	path    string
-	file    *os.File
-	written bool
-}
-
-func (r *rejectsFile) add(ctx context.Context, service *client.Client, id string) error {
-	if r.file == nil {
-		f, err := os.Create(r.path)
-		if err != nil {
-			return fmt.Errorf("writing the rejected rows: %w", err)
-		}
-		r.file = f
-	}
-	var to io.Writer = r.file
-	if r.written {
-		to = &headless{to: r.file}
-	}
-	r.written = true
-	return service.ImportRejects(ctx, id, to)
-}
-
-func (r *rejectsFile) close() error {
-	if r.file == nil {
-		return nil
-	}
-	err := r.file.Close()
-	r.file = nil
-	return err
-}
-
-// headless drops the first line: a header holds no line break.
-type headless struct {
-	to   io.Writer
-	gone bool
-}
-
-func (h *headless) Write(b []byte) (int, error) {
-	n := len(b)
-	if !h.gone {
-		_, rest, found := strings.Cut(string(b), "\n")
-		if !found {
-			return n, nil
-		}
-		h.gone, b = true, []byte(rest)
-	}
-	if _, err := h.to.Write(b); err != nil {
-		return 0, err
-	}
-	return n, nil
-}
 
 // oneLineEvery is how often a push without a terminal tells how far it is.
 const oneLineEvery = time.Minute

@@ -23,7 +23,7 @@ type pushProgress struct {
 	stop func()
 }
 
-func newPushProgress(w *world, total int) *pushProgress {
+func newPushProgress(w *world, total int, in phrases) *pushProgress {
 	p := &pushProgress{to: w.stderr, total: total}
 	if f, ok := w.stderr.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		p.bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionShowCount(), progressbar.OptionShowIts(),
@@ -42,7 +42,7 @@ func newPushProgress(w *world, total int) *pushProgress {
 				p.mu.Lock()
 				rows := p.rows
 				p.mu.Unlock()
-				p.say(fmt.Sprintf("%d of %d rows", rows, p.total))
+				p.say(fmt.Sprintf(in.progress, rows, p.total))
 			}
 		}
 	}()

@@ -15,11 +15,13 @@ import (
 
 // pushedImport is what became of one part, as far as the report needs it.
 type pushedImport struct {
-	ID      string              `json:"id"`
-	Counts  client.ImportCounts `json:"counts"`
-	ByCode  []client.CodeCount  `json:"errors_by_code,omitempty"`
-	Rows    []client.ImportRow  `json:"rows,omitempty"`
-	Ignored []string            `json:"ignored_columns,omitempty"`
+	ID             string              `json:"id"`
+	Counts         client.ImportCounts `json:"counts"`
+	ErrorsByCode   []client.CodeCount  `json:"errors_by_code,omitempty"`
+	WarningsByCode []client.CodeCount  `json:"warnings_by_code,omitempty"`
+	Errors         []told              `json:"errors,omitempty"`
+	Warnings       []told              `json:"warnings,omitempty"`
+	Ignored        []string            `json:"ignored_columns,omitempty"`
 }
 
 // pushState is how far a file has been sent: a small file that is replaced after

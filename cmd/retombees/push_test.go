@@ -33,7 +33,7 @@ func (u pusher) push(t *testing.T, want int, args ...string) (stdout, stderr str
 	if code != want {
 		t.Fatalf("push %s: exit %d, want %d\n%s%s", strings.Join(args, " "), code, want, stdout, stderr)
 	}
-	return stdout, stderr
+	return strings.Join(strings.Fields(stdout), " "), stderr
 }
 
 func (u pusher) write(t *testing.T, name, text string) string {
@@ -91,11 +91,11 @@ func TestPushTellsWhatBecameOfAFile(t *testing.T) {
 		"volunteer_hours;69266;T3 2023;1 234,5;h\r\nvolunteer_hours;69627;T3 2023;12;h\r\nvolunteer_hour;69266;T4 2023;12;h\r\n")
 
 	out, _ := u.push(t, exitRejected, file, "--dry-run")
-	if !strings.Contains(out, "1 seraient créées") || !strings.Contains(out, "rien n'a été écrit") {
+	if !strings.Contains(out, "seraient créées 1") || !strings.Contains(out, "rien n'a été écrit") {
 		t.Error(out)
 	}
 	out, _ = u.push(t, exitRejected, file)
-	for _, said := range []string{"3 lignes reçues", "1 créées", "2 rejetées", "ligne 3 : territory « 69627 »", "ligne 4 : indicator « volunteer_hour »", "T3.csv.rejects.csv (--retry-of "} {
+	for _, said := range []string{"lignes reçues 3", "créées 1", "rejetées 2", "ligne 3 : Commune « 69627 »", "ligne 4 : Indicateur « volunteer_hour »", "T3.csv.rejects.csv (--retry-of "} {
 		if !strings.Contains(out, said) {
 			t.Errorf("%q is not said:\n%s", said, out)
 		}
@@ -108,11 +108,11 @@ func TestPushTellsWhatBecameOfAFile(t *testing.T) {
 	}
 	mended := u.write(t, "mended.csv", strings.NewReplacer("69627", "69029", "volunteer_hour;", "volunteer_hours;").Replace(string(rejects)))
 	out, _ = u.push(t, 0, mended, "--language", "en", "--retry-of", of)
-	if !strings.Contains(out, "2 created") {
+	if !strings.Contains(out, "created 2") {
 		t.Error(out)
 	}
 	twice := u.write(t, "twice.csv", csvHeader+strings.Repeat("volunteer_hours;69266;T4 2023;12;h\r\n", 2))
-	if out, _ = u.push(t, exitRefused, twice); !strings.Contains(out, "ligne 2 : Les lignes 2 et 3") {
+	if out, _ = u.push(t, exitRefused, twice); !strings.Contains(out, "lignes 2, 3 : Les lignes 2 et 3") {
 		t.Errorf("a fault of a whole row:\n%s", out)
 	}
 	out, _ = u.push(t, 0, mended, "--json")
@@ -145,7 +145,7 @@ func TestPushTakesWhatIsCompressedAlready(t *testing.T) {
 		if out, _ := u.push(t, 0, file); !strings.Contains(out, c.said) {
 			t.Errorf("%s:\n%s", c.name, out)
 		}
-		if out, _ := u.push(t, 0, file, "--part-rows=100"); !strings.Contains(out, "250 inchangées") {
+		if out, _ := u.push(t, 0, file, "--part-rows=100"); !strings.Contains(out, "inchangées 250") {
 			t.Errorf("%s in parts:\n%s", c.name, out)
 		}
 	}
@@ -164,7 +164,7 @@ func TestPushSaysBesideTheExitCodeWhy(t *testing.T) {
 		said string
 	}{
 		{"wrong secret", exitDenied, []string{good}, []string{"RETOMBEES_CLIENT_SECRET=wrong"}, "invalid_client"},
-		{"no credentials", exitDenied, []string{good}, []string{"RETOMBEES_CLIENT_ID="}, "who sends?"},
+		{"no credentials", exitDenied, []string{good}, []string{"RETOMBEES_CLIENT_ID="}, "qui envoie ?"},
 		{"nothing readable", exitRefused, []string{u.write(t, "letter.csv", "Bonjour,\r\nvoici\r\n")}, nil, "import_unreadable"},
 		{"every row wrong", exitRefused, []string{u.write(t, "bad.csv", csvHeader+"nothing;69266;2023;1;h\r\n")}, nil, "toutes les lignes"},
 		{"all or nothing", exitRefused, []string{u.write(t, "mixed.csv", csvHeader+daily(2, csvRow)+"nothing;69266;2023;1;h\r\n"), "--atomicity=all"}, nil, "import_rejected"},
@@ -189,7 +189,7 @@ func TestPushSaysBesideTheExitCodeWhy(t *testing.T) {
 	s.stop()
 	place := p
 	place.env = append(u.env(), "RETOMBEES_PUSH_ATTEMPTS=1")
-	if _, stderr, code := place.run(t, "push", good); code != exitUnavailable || !strings.Contains(stderr, "again") {
+	if _, stderr, code := place.run(t, "push", good); code != exitUnavailable || !strings.Contains(stderr, "relancez") {
 		t.Errorf("a stopped service: exit %d %s", code, stderr)
 	}
 }
@@ -208,7 +208,7 @@ func TestPushInPartsKeepsTheLinesOfTheFile(t *testing.T) {
 		csvRow(b, day, i)
 	}
 	out, _ := u.push(t, exitRejected, u.write(t, "long.csv", csvHeader+"\r\n"+daily(n, wrong)), "--part-rows=100")
-	if !strings.Contains(out, "250 lignes reçues") || !strings.Contains(out, "249 créées") || !strings.Contains(out, "ligne 223 : ") {
+	if !strings.Contains(out, "lignes reçues 250") || !strings.Contains(out, "créées 249") || !strings.Contains(out, "ligne 223 : ") {
 		t.Error(out)
 	}
 	rejects, err := os.ReadFile(filepath.Join(p.dir, "long.csv.rejects.csv"))
@@ -221,7 +221,7 @@ func TestPushInPartsKeepsTheLinesOfTheFile(t *testing.T) {
 	ndjson := u.write(t, "long.ndjson", daily(n, func(b *strings.Builder, day time.Time, i int) {
 		fmt.Fprintf(b, `{"indicator":"volunteer_hours","territory":"commune-69266","period":"%s/%s","value":%d.5,"unit":"h"}`+"\n", day.Format(time.DateOnly), day.Format(time.DateOnly), i+1)
 	}))
-	if out, _ = u.push(t, 0, ndjson, "--part-rows=100"); !strings.Contains(out, "1 créées") || !strings.Contains(out, "249 inchangées") {
+	if out, _ = u.push(t, 0, ndjson, "--part-rows=100"); !strings.Contains(out, "créées 1") || !strings.Contains(out, "inchangées 249") {
 		t.Errorf("the same facts as NDJSON: %s", out)
 	}
 	book := excelize.NewFile()
@@ -236,7 +236,7 @@ func TestPushInPartsKeepsTheLinesOfTheFile(t *testing.T) {
 	if err := book.SaveAs(filepath.Join(p.dir, "long.xlsx")); err != nil {
 		t.Fatal(err)
 	}
-	if out, _ = u.push(t, 0, "long.xlsx", "--part-rows=100"); !strings.Contains(out, "250 inchangées") {
+	if out, _ = u.push(t, 0, "long.xlsx", "--part-rows=100"); !strings.Contains(out, "inchangées 250") {
 		t.Errorf("the same facts as a workbook: %s", out)
 	}
 }
@@ -268,7 +268,7 @@ func TestPushGoesOnWhereItWasKilled(t *testing.T) {
 		t.Fatal("push was never killed")
 	}
 	out, _ := u.push(t, 0, file, "--part-rows=50")
-	if !regexp.MustCompile(`700 lignes reçues`).MatchString(out) {
+	if !regexp.MustCompile(`lignes reçues 700`).MatchString(out) {
 		t.Error(out)
 	}
 	if got := u.stored(t); got != n {
@@ -292,5 +292,69 @@ func TestPushGoesOnWhereItWasKilled(t *testing.T) {
 	}
 	if got := u.stored(t); got != 2*n {
 		t.Errorf("%d observations, %d sent: %s", got, 2*n, &said)
+	}
+}
+
+// TestPushTellsOneCauseOnce: what many rows have in common is one line of the
+// report, and warnings that ask for a look are not lost among those that do not.
+func TestPushTellsOneCauseOnce(t *testing.T) {
+	p := demoPlace(t)
+	s := p.serve(t, "--demo")
+	defer s.stop()
+	u := pusher{p, s}
+	var b strings.Builder
+	for month := range 9 {
+		fmt.Fprintf(&b, "volunteer_hours;69627;%d-0%d;12;h\r\n", 2023, month+1)
+	}
+	file := u.write(t, "same.csv", csvHeader+b.String()+"volunteer_hours;69266;T1 2024;n.c.;h\r\nvolunteer_hours;69266;T2 2024;5;h\r\n")
+	out, _ := u.push(t, exitRejected, file)
+	for _, want := range []string{"lignes 2, 3, 4, 5, 6, … (9) : Commune « 69627 »", "ligne 11 : Valeur « n.c. »", "2 T lu comme trimestre (trimestre_read_as_quarter)"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("%q is not said:\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "ligne 12") || strings.Count(out, "69627") > 2 {
+		t.Error(out)
+	}
+}
+
+// TestRejectsOfAnotherNightAreSetAside: the file of rejects is that of this push
+// or is not there; one under repair is never lost.
+func TestRejectsOfAnotherNightAreSetAside(t *testing.T) {
+	p := demoPlace(t)
+	s := p.serve(t, "--demo")
+	defer s.stop()
+	u := pusher{p, s}
+	read := func(name string) string {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(p.dir, name))
+		if err != nil {
+			return ""
+		}
+		return string(text)
+	}
+	u.push(t, exitRefused, u.write(t, "list.csv", csvHeader+"nothing;69266;2023;1;h\r\n"))
+	u.write(t, "list.csv.rejects.csv", read("list.csv.rejects.csv")+"under repair")
+	u.push(t, exitRefused, "list.csv.rejects.csv")
+	if read("list.csv.rejects-again.csv") == "" || !strings.HasSuffix(read("list.csv.rejects.csv"), "under repair") {
+		t.Error("a file of rejects sent again has its own")
+	}
+	u.push(t, exitRefused, "list.csv")
+	if !strings.HasSuffix(read("list.csv.rejects.csv~"), "under repair") || strings.Contains(read("list.csv.rejects.csv"), "under repair") {
+		t.Errorf("aside %q, now %q", read("list.csv.rejects.csv~"), read("list.csv.rejects.csv"))
+	}
+	u.write(t, "list.csv", csvHeader+daily(2, csvRow))
+	u.push(t, 0, "list.csv")
+	if read("list.csv.rejects.csv") != "" || read("list.csv.rejects.csv~") == "" {
+		t.Error("rejects of an earlier night are still there")
+	}
+}
+
+func TestAnAPIKeyIsKnownByItsForm(t *testing.T) {
+	env := map[string]string{"RETOMBEES_CLIENT_SECRET": "rtb_live_x"}
+	w := &world{getenv: func(name string) string { return env[name] }}
+	id, secret, key, err := serviceFlags{ClientID: "left over"}.credentials(w)
+	if err != nil || id != "" || secret != "" || key != "rtb_live_x" {
+		t.Error(id, secret, key, err)
 	}
 }

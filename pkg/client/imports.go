@@ -53,9 +53,10 @@ type Import struct {
 		HeaderMapping  map[string]string `json:"header_mapping"`
 		IgnoredColumns []string          `json:"ignored_columns"`
 	} `json:"file"`
-	Progress ImportProgress `json:"progress"`
-	ByCode   []CodeCount    `json:"errors_by_code"`
-	Rows     []ImportRow    `json:"rows"`
+	Progress       ImportProgress `json:"progress"`
+	ErrorsByCode   []CodeCount    `json:"errors_by_code"`
+	WarningsByCode []CodeCount    `json:"warnings_by_code"`
+	Rows           []ImportRow    `json:"rows"`
 	// Deletions are those planned, when there are some.
 	Deletions *struct {
 		Planned int `json:"planned"`
@@ -116,6 +117,7 @@ type ImportProgress struct {
 // CodeCount is how often one fault occurs, and where first.
 type CodeCount struct {
 	Code      string `json:"code"`
+	Title     string `json:"title"`
 	Count     int    `json:"count"`
 	FirstRows []int  `json:"first_rows"`
 }

@@ -218,7 +218,9 @@ const firstRows = 5
 // ImportReport is what is known of an import so far.
 type ImportReport struct {
 	Counts ImportCounts `json:"counts"`
-	Codes  []CodeCount  `json:"codes,omitempty"`
+	// Codes counts the faults, Warnings what was understood otherwise.
+	Codes    []CodeCount `json:"codes,omitempty"`
+	Warnings []CodeCount `json:"warnings,omitempty"`
 	// Planned is what a replacing file would delete, among so many of its scope.
 	Planned int `json:"planned,omitempty"`
 	Scoped  int `json:"scoped,omitempty"`
@@ -240,29 +242,35 @@ type ImportProblem struct {
 func (r *ImportReport) Add(row *ImportRow) {
 	r.Counts.Add(row)
 	for i := range row.Faults {
-		r.addCode(row.Faults[i].Code, row.Row)
+		r.Codes = counted(r.Codes, row.Faults[i].Code, row.Row)
+	}
+	for i := range row.Warnings {
+		r.Warnings = counted(r.Warnings, row.Warnings[i].Code, row.Row)
 	}
 }
 
-func (r *ImportReport) addCode(code FaultCode, row int) {
-	i := slices.IndexFunc(r.Codes, func(c CodeCount) bool { return c.Code == code })
+func counted(codes []CodeCount, code FaultCode, row int) []CodeCount {
+	i := slices.IndexFunc(codes, func(c CodeCount) bool { return c.Code == code })
 	if i < 0 {
-		i = len(r.Codes)
-		r.Codes = append(r.Codes, CodeCount{Code: code})
+		i = len(codes)
+		codes = append(codes, CodeCount{Code: code})
 	}
-	c := &r.Codes[i]
+	c := &codes[i]
 	c.Count++
 	if n := len(c.FirstRows); n < firstRows && (n == 0 || c.FirstRows[n-1] != row) {
 		c.FirstRows = append(c.FirstRows, row)
 	}
+	return codes
 }
 
 // Clone gives a report that can be added to apart.
 func (r *ImportReport) Clone() ImportReport {
 	out := *r
-	out.Codes = slices.Clone(r.Codes)
-	for i := range out.Codes {
-		out.Codes[i].FirstRows = slices.Clone(out.Codes[i].FirstRows)
+	for _, codes := range []*[]CodeCount{&out.Codes, &out.Warnings} {
+		*codes = slices.Clone(*codes)
+		for i := range *codes {
+			(*codes)[i].FirstRows = slices.Clone((*codes)[i].FirstRows)
+		}
 	}
 	return out
 }
