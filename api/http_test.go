@@ -151,6 +151,7 @@ func TestRefusalsAreProblems(t *testing.T) {
 		"credential in the address":   {w.anonymous.get(t, "/v1/me?access_token=abc"), 400, "invalid_parameter"},
 		"credential in a public read": {w.anonymous.get(t, "/v1/territories?access_token=abc"), 400, "invalid_parameter"},
 		"cursor made by hand":         {w.anonymous.get(t, "/v1/territories?cursor=abc"), 400, "invalid_cursor"},
+		"the root":                    {w.anonymous.get(t, "/"), 404, "not_found"},
 		"no token":                    {w.anonymous.get(t, "/v1/me"), 401, "missing_token"},
 		"a forged token":              {w.organisation.with(w.organisation.token+"x").get(t, "/v1/me"), 401, "invalid_token"},
 		"a forged token, public read": {w.organisation.with("nonsense").get(t, "/v1/territories"), 401, "invalid_token"},

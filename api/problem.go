@@ -240,7 +240,12 @@ func (c *call) noRoute() error {
 		Detail: impact.Text{FR: "Aucune adresse de l'API ne ressemble à cela.", EN: "No address of the API looks like this."},
 		Hint:   impact.Text{FR: "Toutes les adresses : GET /v1 et GET /v1/openapi.json.", EN: "All the addresses: GET /v1 and GET /v1/openapi.json."},
 	}
-	if near := c.s.nearest(c.path); near != "" {
+	switch near := c.s.nearest(c.path); {
+	case c.path == "/":
+		e.Detail = impact.Text{FR: "Rien n'est servi à la racine.", EN: "Nothing is served at the root."}
+		e.Hint = impact.Text{FR: "Un programme commence à GET /v1, une personne à /docs.", EN: "A program starts at GET /v1, a person at /docs."}
+		e.Link = "/docs"
+	case near != "":
 		e.Hint = impact.Text{FR: "Vouliez-vous dire " + near + " ?", EN: "Did you mean " + near + "?"}
 		e.Link = near
 	}
