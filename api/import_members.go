@@ -8,7 +8,7 @@ const memberParams = "dry_run mode atomicity on_warning csv_dialect mapping retr
 // syncMembers receives the list of members of a network.
 //
 //	@Summary		Bring the members of a network in line with a list
-//	@Description	CSV, JSON, NDJSON or XLSX, as for imports of observations, and the same report: `GET /v1/imports/{id}`. A delta says nothing of the members it does not name (`action` D ends a membership); a snapshot lists all there are, and those absent from it have left. A snapshot that would end more than max_delete_ratio of the memberships in force is held for a confirmation (409 `delete_guard`). An organisation that is not known is registered when its row has a SIRET, a name and a kind of structure.
+//	@Description	CSV, JSON, NDJSON or XLSX, as for imports of observations, and the same report: `GET /v1/imports/{id}`. A delta says nothing of the members it does not name (`action` D ends a membership); a snapshot lists all there are, and those absent from it have left. A snapshot that would end more than max_delete_ratio of the memberships in force is held for a confirmation (409 `delete_guard`). An organisation that is not known is registered when its row has a SIRET, a name, and a structure kind or legal family; `counts.organisations_registered` tells how many. A row with the SIRET or number of a member of another kind is refused (`inconsistent`), unless the list names that member too.
 //	@ID				syncMembers
 //	@Tags			networks
 //	@Accept			text/csv,json,application/x-ndjson,application/vnd.openxmlformats-officedocument.spreadsheetml.sheet,mpfd
@@ -61,6 +61,7 @@ type MemberEntry struct {
 	ExternalID    string `json:"external_id,omitempty" example:"ADH-0042"`
 	Name          string `json:"name,omitempty" example:"Les Ateliers du Rhône"`
 	StructureKind string `json:"structure_kind,omitempty" example:"ACI"`
+	Class         string `json:"organisation_class,omitempty" example:"association"`
 	From          string `json:"from,omitempty" format:"date"`
 	To            string `json:"to,omitempty" format:"date"`
 	// D: this member has left.

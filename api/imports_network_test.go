@@ -149,3 +149,72 @@ func TestMembersAreSynchronised(t *testing.T) {
 		refused(t, x.post(t, strings.Replace(sync, "FEDATE", "NOBODY", 1), "SIREN\n732829320\n", asCSV, w.importKey()), http.StatusNotFound, "not_found")
 	})
 }
+
+// A list of members never registers one twice by mistake, and registers plain
+// associations.
+func TestMembersAreRegisteredOnce(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		x := w.network
+		const head, known, fresh = "N° adhérent;Nom;SIRET;Type;Date entrée;Date sortie\n", "34832377500018", "55210055400013"
+		send := func(query, rows string) answer {
+			t.Helper()
+			a := x.post(t, "/v1/networks/FEDATE/members/sync"+query, head+rows, asCSV, w.importKey())
+			if a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			return a
+		}
+		told := func(a answer) string {
+			t.Helper()
+			out := fmt.Sprintf("%v %v %v +%v", a.at(t, "/counts/created"), a.at(t, "/counts/updated"), a.at(t, "/counts/rejected"), a.at(t, "/counts/organisations_registered"))
+			rows, _ := a.json(t)["rows"].([]any) // absent when nothing is said
+			for _, row := range rows {
+				for _, e := range row.(object)["errors"].([]any) {
+					out += fmt.Sprint(" ", e.(object)["code"], "@", e.(object)["field"])
+				}
+			}
+			return out
+		}
+		expect := func(a answer, want string) {
+			t.Helper()
+			if got := told(a); got != want {
+				t.Errorf("%s, not %s: %s", got, want, a.body)
+			}
+		}
+		expect(send("", "A1;Val de Tri;"+known+";EI;01/02/2020;\n"), "1 0 0 +1")
+		// Under another kind: the known one is named, and how to say there are two.
+		a := send("?dry_run=true", "A1;Val de Tri;"+known+";ACI;;\n")
+		if told(a) != "0 0 1 +0 inconsistent@structure_kind" || a.at(t, "/rows/0/errors/0/suggestion") != "EI" || !strings.Contains(string(a.body), "A1") {
+			t.Errorf("%s", a.body)
+		}
+		expect(send("", "A1;Val de Tri;"+known+";ACI;;\nA1;Val de Tri;"+known+";ETTI;;\n"), "0 0 2 +0 inconsistent@structure_kind inconsistent@structure_kind")
+		// A number that is another member's, and its departure under a wrong kind.
+		expect(send("", "A1;Neuve;"+fresh+";ACI;;\n"), "0 0 1 +0 inconsistent@external_id")
+		expect(send("", "A1;Val de Tri;"+known+";ACI;;31/12/2025\n"), "0 0 1 +0 inconsistent@structure_kind")
+		// Both are named, or the second has a number of its own: there are two.
+		expect(send("?dry_run=true", "A1;Val de Tri;"+known+";EI;;\nA1;Val de Tri;"+known+";ACI;;\n"), "0 0 0 +1")
+		expect(send("", "A2;Val de Tri chantier;"+known+";ACI;;\n"), "1 0 0 +1")
+		expect(send("", "A1;Val de Tri;"+known+";EI;;\nA2;Val de Tri chantier;"+known+";ACI;;\n"), "0 0 0 +0")
+		// A plain association; the same again; its true beginning.
+		expect(send("", "A3;Les Voisins;"+fresh+";Association;15/03/2024;\n"), "1 0 0 +1")
+		expect(send("", "A3;Les Voisins;"+fresh+";association loi 1901;15/03/2024;\n"), "0 0 0 +0")
+		expect(send("", "A3;Les Voisins;"+fresh+";Association;15/03/2023;\n"), "0 1 0 +0")
+		made := x.post(t, "/v1/organisations", object{"name": "Les Amis", "siret": "35600000000048", "organisation_class": "association"})
+		if made.status != http.StatusCreated {
+			t.Fatalf("%d %s", made.status, made.body)
+		}
+		put := x.do(t, "PUT", "/v1/networks/FEDATE/members/siret:35600000000048", object{"from": "2024-03-15"})
+		if put.status != http.StatusOK || put.at(t, "/from") != "2024-03-15" {
+			t.Errorf("%d %s", put.status, put.body)
+		}
+		// Duplicates are told by their lines, and a snapshot held back says why.
+		a = send("", "A3;;"+fresh+";;;\nA3;;"+fresh+";;;\n")
+		if !strings.Contains(string(a.body), "La ligne 3 nomme") || !strings.Contains(string(a.body), "La ligne 2 nomme") {
+			t.Errorf("%s", a.body)
+		}
+		a = send("?mode=snapshot&max_delete_ratio=1", "A3;;"+fresh+";;;\n;Personne;12345;;;\n")
+		if why := fmt.Sprint(a.at(t, "/deletions/withheld")); !strings.Contains(why, "ligne 3") || a.at(t, "/counts/deleted").(fmt.Stringer).String() != "0" {
+			t.Errorf("%s", a.body)
+		}
+	})
+}

@@ -57,6 +57,8 @@ type ImportCounts struct {
 	WouldDelete int `json:"would_delete"`
 	Rejected    int `json:"rejected" example:"6"`
 	Warnings    int `json:"warnings" example:"9"`
+	// Organisations that a list of members made known; not kept, as the others, by a dry run or a refusal of the whole.
+	Registered int `json:"organisations_registered"`
 }
 
 // ImportFile says what was sent and how it was understood.
@@ -112,6 +114,8 @@ type ImportDeletions struct {
 	InScope        int     `json:"in_scope"`
 	MaxDeleteRatio float64 `json:"max_delete_ratio" example:"0.1"`
 	Confirmed      bool    `json:"confirmed"`
+	// Why those planned were not done, in an import that has ended; null when they were.
+	Withheld *string `json:"withheld" extensions:"x-nullable"`
 }
 
 // ImportErrors counts the rows with one fault, or warning, and names the first of them.
@@ -182,7 +186,7 @@ func (s *server) imported(c *call, m *impact.Import) Import {
 	o := &m.Options
 	w := Import{
 		ID: string(m.ID), Kind: string(m.Kind), State: string(m.State), Outcome: optional(m.Outcome), DryRun: o.DryRun, Mode: string(o.Mode),
-		Atomicity: "row", OnWarning: "accept", Counts: ImportCounts(m.Report.Counts), File: s.importFile(m), Progress: s.progress(m),
+		Atomicity: "row", OnWarning: "accept", Counts: importCounts(&m.Report), File: s.importFile(m), Progress: s.progress(m),
 		ErrorsByCode: c.byCode(m.Report.Codes), WarningsByCode: c.byCode(m.Report.Warnings), RetryOf: optional(o.RetryOf), Version: m.Version,
 		CreatedAt: instant(m.CreatedAt), StartedAt: moment(m.StartedAt), FinishedAt: moment(m.FinishedAt), UpdatedAt: instant(m.UpdatedAt),
 		Links: ImportLinks{Self: at, Rows: at + "/rows"}, Meta: Warned{Warnings: c.entries(m.File.Warnings)},
@@ -197,7 +201,7 @@ func (s *server) imported(c *call, m *impact.Import) Import {
 		w.Problem = &ImportProblem{p.Code, impact.ProblemCodes[p.Code].In(c.lang), p.Detail.In(c.lang), p.Hint.In(c.lang), c.entries(p.Faults)}
 	}
 	if o.Mode == impact.ImportReplace || o.Mode == impact.ImportSnapshot {
-		w.Deletions = &ImportDeletions{m.Report.Planned, m.Report.Scoped, float64(o.MaxDeleteRatio) / 1000, o.Confirmed}
+		w.Deletions = &ImportDeletions{m.Report.Planned, m.Report.Scoped, float64(o.MaxDeleteRatio) / 1000, o.Confirmed, optional(m.Report.Withheld.In(c.lang))}
 	}
 	link := func(name string, when bool) *string {
 		if !when {
@@ -212,6 +216,15 @@ func (s *server) imported(c *call, m *impact.Import) Import {
 	w.Links.Cancel = link("cancel", kept && !m.State.Ended() && !m.Cancelling)
 	w.Links.Confirm = link("confirm", kept && m.State == impact.ImportHeld)
 	return w
+}
+
+func importCounts(r *impact.ImportReport) ImportCounts {
+	n := &r.Counts
+	return ImportCounts{
+		Received: n.Received, Created: n.Created, Updated: n.Updated, Unchanged: n.Unchanged, Deleted: n.Deleted,
+		WouldCreate: n.WouldCreate, WouldUpdate: n.WouldUpdate, WouldLeave: n.WouldLeave, WouldDelete: n.WouldDelete,
+		Rejected: n.Rejected, Warnings: n.Warnings, Registered: r.Registered,
+	}
 }
 
 func (s *server) importFile(m *impact.Import) ImportFile {

@@ -172,7 +172,7 @@ func (s *server) member(ctx context.Context, c *call) (*impact.Organisation, err
 // putMember states a membership.
 //
 //	@Summary		State a membership
-//	@Description	A membership is known by its first day: sent again with the same `from` it is changed, with another one begins. Memberships of one organisation do not overlap. An organisation that left is given a last day, `to`. Being a member gives no right on the organisation's data: see mandates.
+//	@Description	A membership is known by its first day: sent again with the same `from` it is changed; with an earlier one, and a `to` that is the same or absent, its beginning is corrected; with another one begins. Memberships of one organisation do not overlap. An organisation that left is given a last day, `to`. Being a member gives no right on the organisation's data: see mandates.
 //	@ID				putMember
 //	@Tags			networks
 //	@Accept			json

@@ -1,6 +1,7 @@
 package format
 
 import (
+	"cmp"
 	"iter"
 
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -25,6 +26,7 @@ type Member struct {
 	ExternalID        string
 	Name              string
 	StructureKind     string
+	Class             impact.OrganisationClass
 	Territory         string
 	// From and To are both included; impact.MinDate and impact.MaxDate when the
 	// row does not say.
@@ -36,7 +38,7 @@ type Member struct {
 func (t *Table) Members(c *impact.Catalogue) iter.Seq2[*MemberRow, error] {
 	return func(yield func(*MemberRow, error) bool) {
 		p := statementParser{cellReader: newCellReader(t, c)}
-		columns := [...]int{t.Headers.Column("action") - 1, t.Headers.Column("external_id") - 1, t.Headers.Column("name") - 1, t.Headers.Column("structure_kind") - 1, t.Headers.Column("from") - 1, t.Headers.Column("to") - 1}
+		columns := [...]int{t.Headers.Column("action") - 1, t.Headers.Column("external_id") - 1, t.Headers.Column("name") - 1, t.Headers.Column("structure_kind") - 1, t.Headers.Column("organisation_class") - 1, t.Headers.Column("from") - 1, t.Headers.Column("to") - 1}
 		for r, err := range t.Records() {
 			if err != nil {
 				yield(nil, err)
@@ -56,7 +58,7 @@ func (t *Table) Members(c *impact.Catalogue) iter.Seq2[*MemberRow, error] {
 }
 
 // member reads everything but the action; columns are those of external_id,
-// name, structure_kind, from and to.
+// name, structure_kind, organisation_class, from and to.
 func (p *statementParser) member(m *Member, columns []int) {
 	m.SIRET, m.SIREN, m.RNA = p.normalised(p.siret, impact.CheckSIRET), p.normalised(p.siren, impact.CheckSIREN), p.normalised(p.rna, impact.CheckRNA)
 	switch org := p.text(p.org); {
@@ -69,15 +71,39 @@ func (p *statementParser) member(m *Member, columns []int) {
 	case m.RNA != "":
 		m.Organisation = "rna:" + m.RNA
 	}
-	m.ExternalID, m.Name, m.StructureKind = p.text(columns[0]), p.text(columns[1]), p.text(columns[2])
+	m.ExternalID, m.Name = p.text(columns[0]), p.text(columns[1])
+	p.structure(m, columns[2], false)
+	p.structure(m, columns[3], true)
 	m.Territory = p.territory("")
 	m.From, m.To = impact.MinDate, impact.MaxDate
-	if d, given := p.date(columns[3]); given {
+	if d, given := p.date(columns[4]); given {
 		m.From = d
 	}
-	if d, given := p.date(columns[4]); given {
+	if d, given := p.date(columns[5]); given {
 		m.To = d
 	}
+}
+
+// structure reads a type or legal form, in whichever of the two columns it
+// stands.
+func (p *statementParser) structure(m *Member, column int, legal bool) {
+	text := p.text(column)
+	if p.catalogue == nil {
+		if legal {
+			m.Class = impact.OrganisationClass(text)
+		} else {
+			m.StructureKind = text
+		}
+		return
+	}
+	kind, class, warning, fault := p.catalogue.FindStructure(text, legal)
+	if warning != nil {
+		p.warn(column, *warning)
+	}
+	if fault != nil {
+		p.fault(column, *fault)
+	}
+	m.StructureKind, m.Class = cmp.Or(m.StructureKind, kind), cmp.Or(class, m.Class)
 }
 
 // Tell adds what others found out about the member, each fault in its column.

@@ -69,6 +69,38 @@ func TestMembersAsANetworkListsThem(t *testing.T) {
 	}
 }
 
+func TestATypeIsAKindOrALegalFamily(t *testing.T) {
+	catalogue := catalogue()
+	for text, want := range map[string]string{
+		"ACI": "ACI/", "aci": "ACI/ ?", "Entreprise d'insertion": "EI/ ?", "Association": "/association ?", "SCOP": "/cooperative ?", "Scic": "/cooperative ?", "Coopérative": "/cooperative ?",
+		"MUTUELLE": "/mutual ?", "Fondation": "/foundation ?", "Entreprise": "/company ?", "Collectivité": "/public_body ?", "Adhérent actif": "/ !unknown_code", "": "/",
+	} {
+		for _, header := range []string{"Type", "Forme"} {
+			table, err := format.Open(strings.NewReader("Nom;SIRET;"+header+";Date entrée;Date sortie\nx;34832377500018;"+text+";01/03/2024;31/12/2025\n"), format.ReadOptions{Schema: format.Members})
+			check(t, err)
+			for row, err := range table.Members(catalogue) {
+				check(t, err)
+				got := row.Member.StructureKind + "/" + string(row.Member.Class)
+				for _, w := range row.Warnings {
+					if got += " ?"; w.Code != "source_value_mapped" || w.Column != 3 {
+						t.Errorf("%s: %+v", text, w)
+					}
+				}
+				for _, f := range row.Faults {
+					got += " !" + string(f.Code)
+				}
+				if got != want || row.Member.From.String() != "2024-03-01" || row.Member.To.String() != "2025-12-31" {
+					t.Errorf("%q is %q, not %q; %v to %v", text, got, want, row.Member.From, row.Member.To)
+				}
+			}
+		}
+	}
+	_, got := members(t, []byte(`{"members":[{"siret":"34832377500018","organisation_class":"association"}]}`), format.ReadOptions{})
+	if d := cmp.Diff([]string{"1/1 siret:34832377500018|34832377500018|||||||.."}, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestWhatIsFoundAboutAMemberIsPlaced(t *testing.T) {
 	table, err := format.Open(strings.NewReader("Nom;SIRET;Ville\nx;34832377500018;Atlantis\n"), format.ReadOptions{Schema: format.Members})
 	check(t, err)

@@ -155,11 +155,12 @@ var Members = &Schema{Kind: "member", List: "members", Fields: []Field{
 	{Name: "external_id", Key: true, Synonyms: []string{"id externe", "identifiant externe", "identifiant", "id", "référence externe", "référence", "external reference", "numéro adhérent", "n° adhérent", "member id"}},
 	{Name: "name", Key: true, Synonyms: []string{"nom", "raison sociale", "dénomination", "nom de la structure", "nom structure", "structure", "organisme", "association", "legal name"}},
 	{Name: "structure_kind", Synonyms: []string{"type de structure", "type structure", "type", "kind", "catégorie", "forme", "type siae"}},
+	{Name: "organisation_class", Synonyms: []string{"famille juridique", "forme juridique", "statut juridique", "statut", "legal form", "legal family"}},
 	{Name: "territory", Synonyms: []string{"territoire", "code territoire", "code insee", "insee", "code commune", "code insee commune", "insee code", "codgeo", "commune insee"}, Loose: []string{"commune", "ville", "city", "localité"}},
 	{Name: "territory_name", Synonyms: []string{"nom commune", "nom de la commune", "libellé commune", "commune", "ville", "city", "town", "localité"}},
 	{Name: "postal_code", Synonyms: []string{"code postal", "cp", "postcode", "post code", "zip", "zip code"}},
-	{Name: "from", Synonyms: []string{"depuis", "du", "début", "date début", "date de début", "adhésion", "date adhésion", "date d'adhésion", "start", "start date", "valid from"}},
-	{Name: "to", Synonyms: []string{"jusqu'au", "au", "fin", "date fin", "date de fin", "sortie", "date de sortie", "end", "end date", "valid to"}},
+	{Name: "from", Synonyms: []string{"depuis", "du", "début", "date début", "date de début", "adhésion", "date adhésion", "date d'adhésion", "début adhésion", "début d'adhésion", "entrée", "date entrée", "date d'entrée", "date arrivée", "date d'arrivée", "adhérent depuis", "membre depuis", "start", "start date", "valid from"}},
+	{Name: "to", Synonyms: []string{"jusqu'au", "au", "fin", "date fin", "date de fin", "sortie", "date sortie", "date de sortie", "départ", "date départ", "date de départ", "fin adhésion", "fin d'adhésion", "date fin adhésion", "date de fin d'adhésion", "end", "end date", "valid to"}},
 }}
 
 // family gives the field and the suffix that a header names, "component.x".

@@ -224,6 +224,10 @@ type ImportReport struct {
 	// Planned is what a replacing file would delete, among so many of its scope.
 	Planned int `json:"planned,omitempty"`
 	Scoped  int `json:"scoped,omitempty"`
+	// Registered are the organisations that a list of members made known.
+	Registered int `json:"registered,omitempty"`
+	// Withheld says why what was planned was not done.
+	Withheld Text `json:"withheld,omitzero"`
 	// Passed: the guard on deletions let them go on.
 	Passed bool `json:"passed,omitempty"`
 	// Problem is why the file could not be processed.

@@ -115,6 +115,44 @@ func TestMandateDecisions(t *testing.T) {
 	}
 }
 
+// A corrected beginning leaves no day of the stay out, and shares none with
+// another.
+func TestABeginningIsCorrected(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 3))
+	corrected := 0
+	for range 5000 {
+		var held []Membership
+		for i := range 3 {
+			m := Membership{ID: MembershipID(rune('a' + i)), From: Date(r.IntN(30))}
+			m.To = m.From + Date(r.IntN(8))
+			if m.Check(held) == nil {
+				held = append(held, m)
+			}
+		}
+		m := Membership{From: Date(r.IntN(30))}
+		m.To = m.From + Date(r.IntN(20))
+		c := m.Corrects(held)
+		shared, inside := 0, 0
+		for _, o := range held {
+			if m.From <= o.To && o.From <= m.To {
+				shared++
+			}
+			if m.From < o.From && o.To <= m.To {
+				inside++
+			}
+		}
+		if (c != nil) != (shared == 1 && inside == 1) {
+			t.Fatalf("%+v among %+v corrects %+v", m, held, c)
+		}
+		if c != nil {
+			corrected++
+		}
+	}
+	if corrected == 0 {
+		t.Error("nothing was ever corrected")
+	}
+}
+
 // Memberships of one pair never share a day.
 func TestMembershipsDoNotOverlap(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

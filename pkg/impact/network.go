@@ -99,11 +99,29 @@ func (m *Membership) Check(others []Membership) []Fault {
 		interval := boundary(o.From) + "/" + boundary(o.To)
 		faults = append(faults, *newFault("inconsistent", boundary(m.From)+"/"+boundary(m.To),
 			"Cette organisation est déjà membre sur "+interval+".", "This organisation is already a member over "+interval+".",
-			"Les adhésions d'une même organisation ne se chevauchent pas : corrigez celle qui existe en redonnant son début.",
-			"Memberships of one organisation do not overlap: correct the one that exists by giving its beginning again.").at("/from"))
+			"Les adhésions d'une même organisation ne se chevauchent pas : redonnez le début de celle qui existe pour changer sa fin ; donnez un début antérieur, sans fin ou avec la même, pour l'avancer.",
+			"Memberships of one organisation do not overlap: give the beginning of the one that exists again to change its end; give an earlier beginning, without end or with the same, to move it.").at("/from"))
 		break
 	}
 	return faults
+}
+
+// Corrects gives the membership, among others of the same pair, whose beginning
+// was known too late and which m tells from an earlier day on; nil when m
+// overlaps none, leaves a part of it out, or overlaps several.
+func (m *Membership) Corrects(others []Membership) *Membership {
+	var found *Membership
+	for i := range others {
+		o := &others[i]
+		if o.Deleted || o.From > m.To || m.From > o.To {
+			continue
+		}
+		if found != nil || m.From >= o.From || m.To < o.To {
+			return nil
+		}
+		found = o
+	}
+	return found
 }
 
 // boundary writes an end of an interval that may be open.
@@ -120,6 +138,7 @@ type MemberRow struct {
 	StructureKind    string
 	Class            OrganisationClass
 	From, To         Date // MinDate and MaxDate when the list does not say
+	Line             int  // of the file, from 1
 	Removed          bool // delta: this member has left, on To, else yesterday
 	Faults, Warnings []Fault
 }
@@ -149,9 +168,11 @@ type MemberResults struct {
 	// them. Withheld would have ended, had every row been understood: while a
 	// row names nobody, nobody is taken for absent.
 	Ended, Withheld []Membership
-	InForce         int // memberships in force before
-	Registered      int // organisations that were not known before
-	Seq             int64
+	// Unplaced are the lines of the rows that name nobody.
+	Unplaced   []int
+	InForce    int // memberships in force before
+	Registered int // organisations that were not known before
+	Seq        int64
 }
 
 // MemberResult says what became of one row. Removed: the membership has ended.

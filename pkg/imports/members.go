@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/grandlyon/retombees/pkg/format"
 	"github.com/grandlyon/retombees/pkg/impact"
@@ -38,7 +40,7 @@ func (w *worker) members(ctx context.Context) error {
 	for _, row := range read {
 		m := &row.Member
 		sync.Rows = append(sync.Rows, &impact.MemberRow{
-			ExternalID: m.ExternalID, SIRET: m.SIRET, SIREN: m.SIREN, RNA: m.RNA, Name: m.Name, StructureKind: m.StructureKind,
+			ExternalID: m.ExternalID, SIRET: m.SIRET, SIREN: m.SIREN, RNA: m.RNA, Name: m.Name, StructureKind: m.StructureKind, Class: m.Class, Line: row.Line,
 			From: m.From, To: m.To, Removed: row.Action == format.Delete, Faults: row.Faults, Warnings: row.Warnings,
 		})
 	}
@@ -64,6 +66,26 @@ func (w *worker) members(ctx context.Context) error {
 		report := impact.ImportReport{Planned: len(results.Ended), Scoped: results.InForce, Problem: &impact.ImportProblem{Code: refusal.Code, Detail: refusal.Detail, Hint: refusal.Hint}}
 		return impact.ImportProgress{Report: report, RowsTotal: w.total, File: &w.file, State: impact.ImportHeld}, nil
 	})
+}
+
+// withheld says why a snapshot ended no membership.
+func withheld(results *impact.MemberResults) impact.Text {
+	if len(results.Withheld) == 0 {
+		return impact.Text{}
+	}
+	lines := make([]string, min(len(results.Unplaced), 5))
+	for i := range lines {
+		lines[i] = strconv.Itoa(results.Unplaced[i])
+	}
+	list := strings.Join(lines, ", ")
+	if len(results.Unplaced) > len(lines) {
+		list += ", …"
+	}
+	n := strconv.Itoa(len(results.Withheld))
+	return impact.Text{
+		FR: "Adhésions absentes de la liste qui continuent : " + n + ". Nul ne sait qui nomment les lignes refusées (ligne " + list + ") : corrigez-les et renvoyez la liste entière.",
+		EN: "Memberships absent from the list that go on: " + n + ". Nobody can tell whom the refused rows name (line " + list + "): correct them and send the whole list again.",
+	}
 }
 
 // reportMembers says what became of each row. The memberships that ended for
@@ -93,7 +115,8 @@ func (w *worker) reportMembers(read []*format.MemberRow, results impact.MemberRe
 		}
 		p.Rows = append(p.Rows, packed)
 	}
-	p.Report.Planned, p.Report.Scoped = len(results.Ended)+len(results.Withheld), results.InForce
+	p.Report.Planned, p.Report.Scoped, p.Report.Registered = len(results.Ended)+len(results.Withheld), results.InForce, results.Registered
+	p.Report.Withheld = withheld(&results)
 	p.Report.Counts.Deleted += len(results.Ended)
 	p.Outcome = p.Report.Counts.Outcome()
 	if w.asked.AllOrNothing && p.Report.Counts.Rejected > 0 {

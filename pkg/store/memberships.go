@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -184,6 +185,16 @@ func (r *roster) state(o *impact.Organisation, m impact.Membership) (*enrolled, 
 			others = append(others, e.Membership)
 		}
 	}
+	if held == nil {
+		if c := m.Corrects(others); c != nil {
+			for _, e := range r.members[o.Key] {
+				if e.ID == c.ID {
+					held = e
+				}
+			}
+			others = slices.DeleteFunc(others, func(o impact.Membership) bool { return o.ID == c.ID })
+		}
+	}
 	if faults := m.Check(others); len(faults) > 0 {
 		return nil, impact.Rejected, faults
 	}
@@ -196,10 +207,10 @@ func (r *roster) state(o *impact.Organisation, m impact.Membership) (*enrolled, 
 		r.marks[e] = added
 		return e, impact.Created, nil
 	}
-	if held.To == m.To && held.ExternalID == m.ExternalID {
+	if held.From == m.From && held.To == m.To && held.ExternalID == m.ExternalID {
 		return held, impact.Unchanged, nil
 	}
-	r.alter(held, func(e *enrolled) { e.To, e.ExternalID = m.To, m.ExternalID })
+	r.alter(held, func(e *enrolled) { e.From, e.To, e.ExternalID = m.From, m.To, m.ExternalID })
 	return held, impact.Updated, nil
 }
 
@@ -277,8 +288,9 @@ func (s *Store) MemberCandidates(ctx context.Context, p impact.Principal, ref st
 
 // PutMembership states that an organisation is a member of the caller's own
 // network from a day to another. A membership is known by its first day: the
-// same one is changed, another one begins. validation_failed when it overlaps
-// another of the pair.
+// same one is changed; an earlier one corrects the beginning of the one it
+// contains, another one begins. validation_failed when it overlaps another of
+// the pair.
 func (s *Store) PutMembership(ctx context.Context, p impact.Principal, network impact.NetworkID, o *impact.Organisation, m impact.Membership) (impact.Membership, impact.Outcome, error) {
 	var after impact.Membership
 	var outcome impact.Outcome

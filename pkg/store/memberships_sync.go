@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,10 @@ var errDryRun = errors.New("dry run")
 
 // SyncMembers brings the memberships of the caller's own network in line with a
 // list. Rows are known by SIRET, SIREN, RNA, or the network's own id of a
-// member; an unknown organisation is registered when the row has a SIRET, a name
-// and a structure kind. Rows with faults are left out (Rejected) and end
+// member; an unknown organisation is registered when the row has a SIRET, a name,
+// and a structure kind or legal family. A row that would register what is
+// already a member under another kind is refused (inconsistent), unless the list
+// names that one too. Rows with faults are left out (Rejected) and end
 // nothing. A row without dates keeps those of the membership in force.
 //
 // delete_guard (Conflict) when a snapshot would end more memberships than
@@ -63,7 +66,7 @@ type syncing struct {
 	known   map[string][]*impact.Organisation // that some row may mean, by scheme:identifier
 	twice   map[int]int                       // rows that say the same as another
 	named   map[impact.OrganisationKey]int    // by which row
-	lost    bool                              // a row names nobody: who is absent cannot be told
+	stated  map[[2]string]bool                // what the list names, by SIRET and kind
 }
 
 func (y *syncing) run(ctx context.Context) error {
@@ -95,7 +98,7 @@ func (y *syncing) run(ctx context.Context) error {
 		if _, named := y.named[e.key]; named {
 			continue
 		}
-		if y.lost {
+		if len(y.results.Unplaced) > 0 {
 			y.results.Withheld = append(y.results.Withheld, e.Membership)
 			continue
 		}
@@ -127,7 +130,7 @@ func tooManyLeave(n, of, ratio int) error {
 func (y *syncing) lookUp(ctx context.Context) error {
 	words := map[string][]string{}
 	first := map[sameRow]int{}
-	y.twice = map[int]int{}
+	y.twice, y.stated = map[int]int{}, map[[2]string]bool{}
 	for i, row := range y.list.Rows {
 		for column, v := range map[string]string{"siret": row.SIRET, "siren": row.SIREN, "rna": row.RNA} {
 			if v != "" {
@@ -138,7 +141,8 @@ func (y *syncing) lookUp(ctx context.Context) error {
 		if ref == "" || len(row.Faults) > 0 {
 			continue
 		}
-		same := sameRow{ref, row.StructureKind, row.From}
+		y.stated[[2]string{row.SIRET, row.StructureKind}] = true
+		same := sameRow{ref, row.StructureKind, row.Class, row.From}
 		if j, seen := first[same]; seen {
 			y.twice[i], y.twice[j] = j, i
 			continue
@@ -178,6 +182,7 @@ func (y *syncing) lookUp(ctx context.Context) error {
 // sameRow is what two rows about one membership have in common.
 type sameRow struct {
 	reference, kind string
+	class           impact.OrganisationClass
 	from            impact.Date
 }
 
@@ -230,6 +235,12 @@ func (y *syncing) mean(row *impact.MemberRow) []*impact.Organisation {
 	if len(own) == 1 {
 		return own
 	}
+	if row.StructureKind == "" && row.Class != "" { // beside others that have a kind
+		plain := slices.DeleteFunc(slices.Clone(list), func(o *impact.Organisation) bool { return o.StructureKind != "" || o.Class != row.Class })
+		if len(plain) == 1 {
+			return plain
+		}
+	}
 	return list
 }
 
@@ -242,7 +253,9 @@ func (y *syncing) take(ctx context.Context, i int, row *impact.MemberRow, result
 		}
 	}
 	if len(result.Faults) > 0 {
-		y.lost = y.lost || len(found) == 0
+		if len(found) == 0 {
+			y.unplaced(row)
+		}
 		return nil
 	}
 	refuse := func(f impact.Fault) { result.Faults = append(result.Faults, f) }
@@ -250,8 +263,10 @@ func (y *syncing) take(ctx context.Context, i int, row *impact.MemberRow, result
 		for _, o := range found {
 			y.named[o.Key] = -1
 		}
-		y.lost = y.lost || len(found) == 0
-		refuse(twiceInList(other))
+		if len(found) == 0 {
+			y.unplaced(row)
+		}
+		refuse(twiceInList(y.list.Rows[other]))
 		return nil
 	}
 	var o *impact.Organisation
@@ -263,12 +278,17 @@ func (y *syncing) take(ctx context.Context, i int, row *impact.MemberRow, result
 			result.Outcome = impact.Unchanged
 			return nil
 		}
+		if other, o := y.otherKind(row); other != nil {
+			y.named[o.Key] = -1
+			refuse(memberOfOtherKind(row, other, o))
+			return nil
+		}
 		registered, fault, err := y.register(ctx, row)
 		if err != nil {
 			return err
 		}
 		if fault != nil {
-			y.lost = true
+			y.unplaced(row)
 			refuse(*fault)
 			return nil
 		}
@@ -278,12 +298,41 @@ func (y *syncing) take(ctx context.Context, i int, row *impact.MemberRow, result
 		return nil
 	}
 	if before, twice := y.named[o.Key]; twice && before >= 0 && row.From == y.list.Rows[before].From {
-		refuse(twiceInList(before)) // under another identifier
+		refuse(twiceInList(y.list.Rows[before])) // under another identifier
 		return nil
 	}
 	y.named[o.Key] = i
 	y.place(o, row, result)
 	return nil
+}
+
+// unplaced notes a row that names nobody: who is absent cannot be told.
+func (y *syncing) unplaced(row *impact.MemberRow) {
+	y.results.Unplaced = append(y.results.Unplaced, row.Line)
+}
+
+// otherKind finds the member that a row would register a second time: with its
+// SIRET under another kind, or with its number in the network's system. The row
+// means another one when the list names that member too, or when both have
+// numbers of their own.
+func (y *syncing) otherKind(row *impact.MemberRow) (*enrolled, *impact.Organisation) {
+	for _, name := range []string{"siret:" + row.SIRET, "ext:" + row.ExternalID} {
+		if strings.HasSuffix(name, ":") {
+			continue
+		}
+		for _, o := range y.known[name] {
+			for _, e := range y.members[o.Key] {
+				apart := row.ExternalID != "" && e.ExternalID != "" && row.ExternalID != e.ExternalID
+				if e.Deleted || apart || y.stated[[2]string{o.SIRET, o.StructureKind}] {
+					continue
+				}
+				if o.SIRET == row.SIRET || e.To >= y.today {
+					return e, o
+				}
+			}
+		}
+	}
+	return nil, nil
 }
 
 // place finds the interval a row is about and states it.
@@ -349,13 +398,13 @@ func (y *syncing) place(o *impact.Organisation, row *impact.MemberRow, result *i
 // register makes a new organisation of a row that says enough.
 func (y *syncing) register(ctx context.Context, row *impact.MemberRow) (*impact.Organisation, *impact.Fault, error) {
 	value, pointer := named(row)
-	if row.SIRET == "" || row.Name == "" || row.StructureKind == "" || !y.p.Has(impact.OrganisationsWrite) {
+	if row.SIRET == "" || row.Name == "" || row.StructureKind == "" && row.Class == "" || !y.p.Has(impact.OrganisationsWrite) {
 		return nil, &impact.Fault{
 			Code: "unknown_organisation", Pointer: pointer, Value: value,
 			Detail: impact.Text{FR: "Aucune organisation ne répond à cette référence.", EN: "No organisation answers to this reference."},
 			Hint: impact.Text{
-				FR: "Pour l'inscrire, donnez siret, name et structure_kind (portée organisations.write).",
-				EN: "To register it, give siret, name and structure_kind (scope organisations.write).",
+				FR: "Pour l'inscrire, donnez siret, name, et structure_kind (ACI, EI…) ou organisation_class (association…), avec la portée organisations.write.",
+				EN: "To register it, give siret, name, and structure_kind (ACI, EI…) or organisation_class (association…), with the scope organisations.write.",
 			},
 		}, nil
 	}
@@ -399,11 +448,39 @@ func ambiguousMember(row *impact.MemberRow, found []*impact.Organisation) impact
 	}
 }
 
-func twiceInList(other int) impact.Fault {
-	n := strconv.Itoa(other + 1)
+// memberOfOtherKind refuses to register a second organisation by mistake.
+func memberOfOtherKind(row *impact.MemberRow, e *enrolled, o *impact.Organisation) impact.Fault {
+	kind := cmp.Or(o.StructureKind, string(o.Class))
+	known := o.Name + " (SIRET " + cmp.Or(o.SIRET, "…") + ", " + kind
+	if e.ExternalID != "" {
+		known += ", " + e.ExternalID
+	}
+	known += ")"
+	if o.SIRET != row.SIRET {
+		return impact.Fault{
+			Code: "inconsistent", Pointer: "/external_id", Value: row.ExternalID,
+			Detail: impact.Text{FR: "Ce numéro est celui d'un autre membre : " + known + ".", EN: "This number is that of another member: " + known + "."},
+			Hint: impact.Text{
+				FR: "Corrigez le SIRET ou le numéro. Si ce sont deux structures, nommez les deux dans la liste, ou inscrivez celle-ci d'abord : POST /v1/organisations.",
+				EN: "Correct the SIRET or the number. If they are two structures, name both in the list, or register this one first: POST /v1/organisations.",
+			},
+		}
+	}
+	return impact.Fault{
+		Code: "inconsistent", Pointer: "/structure_kind", Value: row.StructureKind, Suggestion: kind,
+		Detail: impact.Text{FR: "Ce SIRET est celui d'un membre d'une autre nature : " + known + ".", EN: "This SIRET is that of a member of another kind: " + known + "."},
+		Hint: impact.Text{
+			FR: "Donnez la même nature, ou laissez-la vide. Si c'est une seconde structure du même établissement, nommez les deux dans la liste, donnez-lui un numéro à elle, ou inscrivez-la d'abord : POST /v1/organisations.",
+			EN: "Give the same kind, or leave it empty. If it is a second structure of the same establishment, name both in the list, give it a number of its own, or register it first: POST /v1/organisations.",
+		},
+	}
+}
+
+func twiceInList(other *impact.MemberRow) impact.Fault {
+	n := strconv.Itoa(other.Line)
 	return impact.Fault{
 		Code:   "duplicate_in_file",
-		Detail: impact.Text{FR: "La ligne " + n + " nomme le même membre sur la même période.", EN: "Row " + n + " names the same member over the same period."},
+		Detail: impact.Text{FR: "La ligne " + n + " nomme le même membre sur la même période.", EN: "Line " + n + " names the same member over the same period."},
 		Hint:   impact.Text{FR: "Gardez-en une.", EN: "Keep one of them."},
 	}
 }

@@ -153,6 +153,15 @@ func TestPutMembership(t *testing.T) {
 		if _, outcome, err := put(day(2024), impact.MaxDate); err != nil || outcome != impact.Created {
 			t.Error(outcome, err)
 		}
+		// A beginning that was known too late is corrected, up to another stay.
+		if m, outcome, err := put(day(2023), impact.MaxDate); err != nil || outcome != impact.Updated || m.From != day(2023) || m.Version != 2 {
+			t.Error(m, outcome, err)
+		}
+		for _, over := range [][2]impact.Date{{day(2021), impact.MaxDate}, {day(2022), day(2024)}, {day(2019), impact.MaxDate}} {
+			if _, _, err := put(over[0], over[1]); code(err) != "validation_failed" {
+				t.Error(over, err)
+			}
+		}
 		own := impact.Principal{Client: "o", Role: impact.RoleOrganisation, Organisation: o.ID}
 		if list, _, err := s.Memberships(ctx, own, impact.MembershipFilter{}, impact.Page{Limit: 10}); err != nil || len(list) != 2 || list[0].NetworkName != "Fédération" {
 			t.Error(list, err)
