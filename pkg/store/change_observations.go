@@ -23,23 +23,22 @@ func sameFact(a, b string) string {
 }
 
 // observationChanges tells of an observation when the version that the
-// principal sees was written, and when its submission moved: that changes what
-// the value counts for, and whether a steward sees it.
+// principal sees was written, and when a step of its submission moved it: that
+// changes what the value counts for, and whether a steward sees it. The last of
+// the two tells.
 func observationChanges(ctx context.Context, s *Store, p impact.Principal, w changeWindow) ([]impact.Change, error) {
 	var written, moved statement
 	d := s.dialect
 	now := s.visible(&written, p, factSource{
 		`commit_log AS c` + d.probe(" JOIN", "observation_versions", "v", "v.tx = c.tx") + d.probe(" JOIN", "observations", "f", sameFact("f", "v")), "c.seq",
 	})
-	written.add(` AND v.version = ` + now("version") + ` AND (submissions.tx = c.tx OR NOT EXISTS (
-		SELECT 1 FROM commit_log AS m WHERE m.tx = submissions.tx AND m.seq > c.seq))`)
-	now = s.visible(&moved, p, factSource{
-		`commit_log AS c` + d.probe(" JOIN", "submissions", "u", "u.tx = c.tx") + d.probe(" JOIN", "observations", "f", "f.organisation = u.organisation AND f.submission = u.key"), "c.seq",
-	})
-	moved.add(` AND ` + now("tx") + ` <> c.tx`)
+	written.add(` AND v.version = ` + now("version") + ` AND NOT EXISTS (SELECT 1 FROM commit_log AS m WHERE m.tx = f.moved AND m.seq > c.seq)`)
+	stepped := factSource{`commit_log AS c` + d.probe(" JOIN", "observations", "f", "f.moved > 0 AND f.moved = c.tx"), "c.seq"}
+	now = s.visible(&moved, p, stepped)
+	moved.add(` AND NOT EXISTS (SELECT 1 FROM commit_log AS m WHERE m.tx = ` + now("tx") + ` AND m.seq >= c.seq)`)
 	statements := []*statement{&written, &moved}
 	if p.Role == impact.RoleSteward {
-		statements = append(statements, withdrawnFacts(d, "c.seq"))
+		statements = append(statements, withdrawnFacts(stepped))
 	}
 	var list []impact.Change
 	for i, q := range statements {
@@ -81,20 +80,16 @@ func observationChanges(ctx context.Context, s *Store, p impact.Principal, w cha
 }
 
 // withdrawnFacts begins the query on what stewards saw and see no more, as
-// tombstones: facts of a submission that was returned or reopened after they
-// were written, of which no version is approved. What was written later was
-// never seen and stays unknown.
-func withdrawnFacts(d dialect, place string) *statement {
+// tombstones: facts of which no version is approved, in a submission that was
+// handed in with them and then returned. What was written later was never seen
+// and stays unknown.
+func withdrawnFacts(from factSource) *statement {
 	q := &statement{}
 	q.add(`SELECT NULL, first.tx, f.organisation, f.territory, f.period_start, f.period_end, f.cut, f.submission, first.profile, first.actor, first.version, 0,
-			f.indicator, first.obs_status, 1, '', organisations.id, submissions.id, submissions.state, submissions.tx, ` + place + `
-		FROM commit_log AS c` + d.probe(" JOIN", "submissions", "submissions", "submissions.tx = c.tx") +
-		d.probe(" JOIN", "observations", "f", "f.organisation = submissions.organisation AND f.submission = submissions.key") + `
-		JOIN organisations ON organisations.key = f.organisation
-		JOIN observation_versions AS first ON ` + sameFact("first", "f") + ` AND first.version = 1 LEFT JOIN commit_log AS born ON born.tx = first.tx
-		WHERE submissions.state NOT IN ('submitted', 'approved') AND f.approved_version = 0 AND coalesce(born.seq, 0) < (
-			SELECT max(hidden.seq) FROM submission_events AS e JOIN commit_log AS hidden ON hidden.tx = e.tx
-			WHERE e.submission = submissions.key AND e.action IN ('return', 'reopen'))`)
+			f.indicator, first.obs_status, 1, '', organisations.id, submissions.id, submissions.state, f.moved, ` + from.place + `
+		FROM ` + from.from + ` JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission
+		JOIN observation_versions AS first ON ` + sameFact("first", "f") + ` AND first.version = 1
+		WHERE submissions.state NOT IN ('submitted', 'approved') AND f.approved_version = 0 AND f.moved > 0`)
 	return q
 }
 
@@ -122,7 +117,7 @@ func (w changeWindow) ofFacts(q *statement, lead string) error {
 func (s *Store) partOfCommit(ctx context.Context, commit, after impact.ChangePosition, rows int) (*factKey, error) {
 	var q statement
 	q.add(`SELECT `+keyOrder("k")+` FROM (SELECT `+keyOrder("v")+` FROM observation_versions AS v WHERE v.tx = CAST(? AS BIGINT)
-		UNION SELECT `+keyOrder("f")+` FROM submissions AS u JOIN observations AS f ON f.organisation = u.organisation AND f.submission = u.key WHERE u.tx = CAST(? AS BIGINT)) AS k`, commit.Tx, commit.Tx)
+		UNION SELECT `+keyOrder("f")+` FROM observations AS f WHERE f.moved > 0 AND f.moved = CAST(? AS BIGINT)) AS k`, commit.Tx, commit.Tx)
 	if after.Type == impact.ObservationChange && after.Seq == commit.Seq {
 		k, err := positionOf(after.Key)
 		if err != nil {

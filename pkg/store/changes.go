@@ -199,10 +199,9 @@ func (s *Store) window(ctx context.Context, p impact.Principal, after impact.Cha
 		first++
 	}
 	w.commits = map[int64]placed{}
-	// Rows of a commit: the versions it wrote, and what the submissions hold whose
-	// state it changed.
+	// Rows of a commit: the versions it wrote, and the facts it moved.
 	found, err := s.sql(ctx).QueryContext(ctx, `SELECT seq, tx, at, kind, (SELECT count(*) FROM (SELECT 1 FROM observation_versions AS v WHERE v.tx = commit_log.tx LIMIT $3) AS counted)
-			+ (SELECT coalesce(sum(u.observations), 0) FROM submissions AS u WHERE u.tx = commit_log.tx)
+			+ (SELECT count(*) FROM (SELECT 1 FROM observations AS f WHERE f.moved > 0 AND f.moved = commit_log.tx LIMIT $3) AS stepped)
 		FROM `+logOf(p)+` WHERE seq >= $1 ORDER BY seq LIMIT $2`, first, size, rows+1)
 	if err != nil {
 		return w, end, err

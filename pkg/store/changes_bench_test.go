@@ -109,7 +109,7 @@ func benchChanges(b *testing.B, url string, rows int) {
 	}
 	last, err := w.s.LastChange(ctx, steward)
 	check(err)
-	_, err = w.s.write.ExecContext(ctx, `UPDATE submissions SET tx = $1`, last.Tx)
+	_, err = w.s.write.ExecContext(ctx, `UPDATE observations SET moved = $1`, last.Tx)
 	check(err)
 	all, end, took = follow(steward, end)
 	if all < rows {

@@ -22,6 +22,7 @@ type factRow struct {
 	approved   int32
 	status     int16
 	deleted    int16
+	moved      int64 // see the column
 	details    string
 }
 
@@ -48,9 +49,9 @@ func (k factKey) compare(o factKey) int {
 // factColumns are read by scanFact: factNumbers integers, then one text.
 const (
 	numberColumns = `f.value, f.tx, f.organisation, f.territory, f.period_start, f.period_end, f.cut, f.submission, f.profile, f.actor,
-		f.version, f.approved_version, f.indicator, f.obs_status, f.deleted`
+		f.version, f.approved_version, f.indicator, f.obs_status, f.deleted, f.moved`
 	factColumns = numberColumns + `, f.details`
-	factNumbers = 15
+	factNumbers = 16
 )
 
 func scanFact(n []int64, null []bool, details string) factRow {
@@ -59,7 +60,7 @@ func scanFact(n []int64, null []bool, details string) factRow {
 			organisation: int32(n[2]), indicator: int16(n[12]), territory: int32(n[3]), start: int32(n[4]), end: int32(n[5]), cut: int32(n[6]),
 		},
 		value: sql.Null[int64]{V: n[0], Valid: !null[0]}, tx: n[1], submission: int32(n[7]), profile: int32(n[8]), actor: int32(n[9]),
-		version: int32(n[10]), approved: int32(n[11]), status: int16(n[13]), deleted: int16(n[14]), details: details,
+		version: int32(n[10]), approved: int32(n[11]), status: int16(n[13]), deleted: int16(n[14]), moved: n[15], details: details,
 	}
 }
 

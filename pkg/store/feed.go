@@ -433,7 +433,7 @@ func (s *Store) allCells(ctx context.Context, t *txn) iter.Seq2[calculation.Chan
 
 // approvedColumns are factColumns of the approved version a of a fact f.
 const approvedColumns = `a.value, a.tx, a.organisation, a.territory, a.period_start, a.period_end, a.cut, a.submission, a.profile, a.actor,
-	a.version, f.approved_version, a.indicator, a.obs_status, a.deleted, a.details`
+	a.version, f.approved_version, a.indicator, a.obs_status, a.deleted, f.moved, a.details`
 
 func (s *Store) submissionStates(ctx context.Context, t *txn) (map[int32]impact.SubmissionState, error) {
 	rows, err := t.tx.QueryContext(ctx, `SELECT key, state FROM submissions`)

@@ -16,7 +16,6 @@ import (
 type fact struct {
 	factRow
 	place          int64 // in the order of what it was read from
-	moved          int64 // the transaction in which its submission last changed state
 	organisationID impact.OrganisationID
 	submissionID   impact.SubmissionID
 	state          impact.SubmissionState // of the submission
@@ -157,7 +156,7 @@ func (s *Store) visible(q *statement, p impact.Principal, from factSource) (now 
 			columns = append(columns, now(c))
 		}
 	}
-	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state, submissions.tx, ` + from.place + `
+	q.add(`SELECT ` + strings.Join(columns, ", ") + `, organisations.id, submissions.id, submissions.state, f.moved, ` + from.place + `
 		FROM ` + from.from + ` JOIN organisations ON organisations.key = f.organisation JOIN submissions ON submissions.key = f.submission`)
 	if p.Role == impact.RoleSteward {
 		q.add(` LEFT JOIN observation_versions AS a ON submissions.state NOT IN ('submitted', 'approved') AND f.approved_version <> f.version

@@ -61,7 +61,7 @@ type factList struct {
 
 // factLists are the queries that together give what is asked, no fact twice.
 // Without UpdatedSince it is one, in the order of keys. With it there is one for
-// each reason a fact has changed since: its version, or the state of its
+// each reason a fact has changed since: its version, or a step of its
 // submission; each is led by an index. Stewards are also told what was
 // withdrawn from them.
 func (s *Store) factLists(p impact.Principal, f impact.ObservationFilter) []factList {
@@ -73,14 +73,14 @@ func (s *Store) factLists(p impact.Principal, f impact.ObservationFilter) []fact
 	d := s.dialect
 	written, moved := &statement{}, &statement{}
 	now := s.visible(written, p, factSource{`observation_versions AS v` + d.probe(" JOIN", "observations", "f", sameFact("f", "v")), "v.tx"})
-	written.add(` AND v.tx >= ` + since + ` AND v.version = ` + now("version") + ` AND submissions.tx <= v.tx`)
-	s.visible(moved, p, factSource{`submissions AS u` + d.probe(" JOIN", "observations", "f", "f.organisation = u.organisation AND f.submission = u.key"), "u.tx"})
-	moved.add(` AND u.tx >= ` + since + ` AND ` + now("tx") + ` < u.tx`)
-	lists := []factList{{written, now, "v.tx"}, {moved, now, "u.tx"}}
+	written.add(` AND v.tx >= ` + since + ` AND v.version = ` + now("version") + ` AND f.moved <= v.tx`)
+	s.visible(moved, p, factSource{allFacts.from, "f.moved"})
+	moved.add(` AND f.moved > 0 AND f.moved >= ` + since + ` AND ` + now("tx") + ` < f.moved`)
+	lists := []factList{{written, now, "v.tx"}, {moved, now, "f.moved"}}
 	if p.Role == impact.RoleSteward && f.IncludeDeleted && f.State == "" {
-		withdrawn := withdrawnFacts(d, "c.tx")
-		withdrawn.add(` AND c.tx >= ` + since)
-		lists = append(lists, factList{withdrawn, func(column string) string { return "first." + column }, "c.tx"})
+		withdrawn := withdrawnFacts(factSource{allFacts.from, "f.moved"})
+		withdrawn.add(` AND f.moved >= ` + since)
+		lists = append(lists, factList{withdrawn, func(column string) string { return "first." + column }, "f.moved"})
 	}
 	return lists
 }

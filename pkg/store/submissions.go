@@ -481,12 +481,16 @@ func (s *Store) Transition(ctx context.Context, p impact.Principal, id impact.Su
 				return err
 			}
 		}
+		// What is approved stays so whatever becomes of the submission; the rest
+		// goes with it.
+		change := "moved = $1"
 		if u.State == impact.Approved {
 			u.Warned = 0
-			_, err := w.t.tx.ExecContext(ctx, `UPDATE observations SET approved_version = version WHERE organisation = $1 AND submission = $2 AND approved_version <> version`, u.Organisation, u.Key)
-			if err != nil {
-				return fmt.Errorf("approving the versions: %w", err)
-			}
+			change += ", approved_version = version"
+		}
+		_, err := w.t.tx.ExecContext(ctx, `UPDATE observations SET `+change+` WHERE organisation = $2 AND submission = $3 AND approved_version <> version`, w.t.id, u.Organisation, u.Key)
+		if err != nil {
+			return fmt.Errorf("moving the versions that await approval: %w", err)
 		}
 		u.events = append(u.events, eventRow{Action: action, State: u.State, Reason: u.Reason, ActedBy: p.Client})
 		return nil

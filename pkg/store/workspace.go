@@ -268,7 +268,7 @@ func (w *workspace) cutOf(ctx context.Context, o *impact.Observation) int32 {
 func (w *workspace) observation(ctx context.Context, c *cell) (impact.Observation, error) {
 	o := fact{factRow: c.now, organisationID: w.organisations[c.now.organisation].id}
 	if c.submission != nil {
-		o.submissionID, o.state, o.moved = c.submission.ID, c.submission.State, c.submission.Tx
+		o.submissionID, o.state = c.submission.ID, c.submission.State
 	}
 	return w.s.observation(ctx, &o)
 }
