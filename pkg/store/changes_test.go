@@ -331,3 +331,129 @@ func TestLag(t *testing.T) {
 		}
 	})
 }
+
+// unlike tells whether two forms of an observation say something different.
+func unlike(a, b impact.Observation) bool {
+	a.UpdatedAt, b.UpdatedAt = time.Time{}, time.Time{}
+	return !cmp.Equal(a, b)
+}
+
+// TestNothingIsToldInVain holds that a reader who has read everything is told
+// of an observation when what it sees of it has changed, and that updated_since
+// gives no other.
+func TestNothingIsToldInVain(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		l := newLife(t, s, 17, 2)
+		type reader struct {
+			p     impact.Principal
+			at    impact.ChangePosition
+			known map[string]impact.Observation
+		}
+		var readers []*reader
+		for _, p := range []impact.Principal{entitled(steward), entitled(l.w[0].p), entitled(l.w[1].p)} {
+			at, err := s.LastChange(ctx, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			readers = append(readers, &reader{p, at, map[string]impact.Observation{}})
+		}
+		told := 0
+		for range 150 {
+			l.step()
+			for _, r := range readers {
+				list, next, caughtUp, err := s.Changes(ctx, r.p, impact.ChangeFilter{Types: []impact.ChangeType{impact.ObservationChange}}, r.at, 10_000)
+				if err != nil || !caughtUp {
+					t.Fatal(caughtUp, err)
+				}
+				r.at = next
+				for _, change := range list {
+					if change.Op == impact.OpDeleted {
+						delete(r.known, change.ID)
+						continue
+					}
+					now, before := change.Resource.(impact.Observation), r.known[change.ID]
+					if told++; !unlike(before, now) {
+						t.Fatalf("a %s is told again of %+v", r.p.Role, now)
+					}
+					r.known[change.ID] = now
+				}
+			}
+		}
+		for _, r := range readers {
+			listed, _, err := s.Observations(ctx, r.p, impact.ObservationFilter{UpdatedSince: s1970}, impact.Page{Limit: 10_000})
+			if err != nil || len(listed) != len(r.known) {
+				t.Fatalf("a %s is given %d observations by updated_since and knows %d, %v", r.p.Role, len(listed), len(r.known), err)
+			}
+			for _, o := range listed {
+				if d := cmp.Diff(r.known[string(o.ID)], o); d != "" {
+					t.Errorf("a %s knows otherwise (-told +listed):\n%s", r.p.Role, d)
+				}
+			}
+		}
+		if told < 500 {
+			t.Errorf("%d changes only", told)
+		}
+	})
+}
+
+// TestALateValueIsOneChange holds what a late value in a year that is approved
+// tells: itself and the submission it sends back to review, and the same again
+// when that is approved.
+func TestALateValueIsOneChange(t *testing.T) {
+	databases(t, func(t *testing.T, s *store.Store) {
+		ctx := context.Background()
+		w := writing(t, s, register(t, s, "Une"))
+		var year []impact.Statement
+		for _, town := range communes[:20] {
+			year = append(year, hours(town, "2025-Q1", "10"))
+		}
+		id := w.put(year...).Rows[0].Observation.Submission
+		transition(t, s, w.p, id, "submit", "")
+		transition(t, s, steward, id, "approve", "")
+		for _, c := range []struct {
+			what string
+			do   func()
+			// How many observations an organisation and a steward are told of.
+			own, reviewed int
+		}{
+			{"a late value", func() { w.one(hours(communes[20], "2025-Q1", "10")) }, 1, 1},
+			{"its approval", func() { transition(t, s, steward, id, "approve", "") }, 1, 1},
+			{"a correction", func() { w.one(hours(communes[0], "2025-Q1", "11")) }, 1, 1},
+			{"its return", func() { transition(t, s, steward, id, "return", "why?") }, 1, 1}, // a steward sees the approved version again
+			{"another correction", func() { w.one(hours(communes[1], "2025-Q1", "11")) }, 1, 0},
+			{"both handed in", func() { transition(t, s, w.p, id, "submit", "") }, 2, 2},
+			{"both approved", func() { transition(t, s, steward, id, "approve", "") }, 2, 2},
+			{"the year reopened", func() { transition(t, s, w.p, id, "reopen", "") }, 0, 0},
+			{"a new value in it", func() { w.one(hours(communes[21], "2025-Q1", "10")) }, 1, 0},
+			{"it handed in", func() { transition(t, s, w.p, id, "submit", "") }, 1, 1},
+		} {
+			readers := [2]impact.Principal{entitled(w.p), entitled(steward)}
+			var at [2]impact.ChangePosition
+			for i, p := range readers {
+				var err error
+				if at[i], err = s.LastChange(ctx, p); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Millisecond) // instants are in milliseconds
+			before := time.Now()
+			c.do()
+			for i, p := range readers {
+				want := []int{c.own, c.reviewed}[i]
+				list, _, _, err := s.Changes(ctx, p, impact.ChangeFilter{Types: []impact.ChangeType{impact.ObservationChange}}, at[i], 100)
+				if err != nil || len(list) != want {
+					t.Errorf("%s: a %s is told of %d observations, want %d, %v", c.what, p.Role, len(list), want, err)
+				}
+				since, _, err := s.Observations(ctx, p, impact.ObservationFilter{UpdatedSince: before}, impact.Page{Limit: 100})
+				if err != nil || len(since) != want {
+					t.Errorf("%s: updated_since gives a %s %d observations, want %d, %v", c.what, p.Role, len(since), want, err)
+				}
+				submissions, _, _, err := s.Changes(ctx, p, impact.ChangeFilter{Types: []impact.ChangeType{impact.SubmissionChange}}, at[i], 100)
+				if err != nil || len(submissions) > 1 {
+					t.Errorf("%s: a %s is told of %d submissions, %v", c.what, p.Role, len(submissions), err)
+				}
+			}
+		}
+	})
+}
