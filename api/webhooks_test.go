@@ -367,6 +367,52 @@ func TestAMandateOpensAndClosesTheEar(t *testing.T) {
 	})
 }
 
+// A late value in a year that is approved is one value and one submission, not
+// the year again.
+func TestALateValueIsOneEvent(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		x := w.organisation
+		first := x.post(t, "/v1/observations", object{"observations": []any{hours(), hours(object{"period": "2025-Q2"}), hours(object{"period": "2025-Q4"})}})
+		if first.status != http.StatusOK {
+			t.Fatalf("%d %s", first.status, first.body)
+		}
+		submission := "/v1/submissions/" + x.get(t, "/v1/submissions").at(t, "/data/0/id").(string)
+		for _, a := range []answer{x.post(t, submission+"/submit", nil), w.steward.post(t, submission+"/approve", nil)} {
+			if a.status != http.StatusOK {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+		type listener struct {
+			who    *caller
+			crm    *crm
+			secret any
+		}
+		var all []listener
+		for _, who := range []*caller{x, w.steward} {
+			l := listener{who: who, crm: newCRM(t)}
+			l.secret = who.subscribe(t, object{"url": l.crm.URL, "types": []string{observationChanged}}).at(t, "/secret")
+			all = append(all, l)
+		}
+		heard := 0
+		for _, do := range []func() answer{
+			func() answer { return x.post(t, "/v1/observations", hours(object{"period": "2025-Q1"})) },
+			func() answer { return w.steward.post(t, submission+"/approve", nil) },
+		} {
+			if a := do(); a.status >= 300 {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			heard++
+			w.tell(t)
+			for _, l := range all {
+				events := l.crm.events(t, l.secret)
+				if len(events) != heard || events[heard-1]["data"].(object)["count"] != 1.0 {
+					t.Errorf("%s, after %d: %v", l.who.id, heard, events)
+				}
+			}
+		}
+	})
+}
+
 func TestTheEndOfAnImportIsTold(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		x, r := w.organisation, newCRM(t)
