@@ -198,7 +198,7 @@ func (n *nightly) importFile(ctx context.Context, s *server, token, outcome stri
 		return fmt.Errorf("import: %s %w", resp.Status, err)
 	}
 	for job.State == "pending" || job.State == "running" {
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 		text, err := call(ctx, "GET", s.url+"/v1/imports/"+job.ID, token, nil, http.StatusOK)
 		if err != nil {
 			return err

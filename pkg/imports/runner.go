@@ -131,7 +131,8 @@ func (r *Runner) take(id impact.ImportID, long func()) bool {
 	ctx, lost := context.WithCancel(r.ctx)
 	defer lost()
 	var holding sync.WaitGroup
-	holding.Go(func() { r.hold(ctx, lost, job) })
+	holder := *job // as it is now: the worker renews its own
+	holding.Go(func() { r.hold(ctx, lost, &holder) })
 	err = r.do(ctx, job, long)
 	held := ctx.Err() == nil
 	lost()
@@ -154,7 +155,6 @@ func (r *Runner) take(id impact.ImportID, long func()) bool {
 
 // hold prolongs the lease while the job is worked on.
 func (r *Runner) hold(ctx context.Context, lost context.CancelFunc, job *impact.ImportJob) {
-	held := *job // the worker changes its own
 	ticker := time.NewTicker(r.Lease / 3)
 	defer ticker.Stop()
 	for {
@@ -163,8 +163,8 @@ func (r *Runner) hold(ctx context.Context, lost context.CancelFunc, job *impact.
 			return
 		case <-ticker.C:
 		}
-		if err := r.Store.HoldImport(ctx, &held, r.Lease); err != nil && ctx.Err() == nil {
-			r.Log.Warn("holding an import", "id", held.ID, "error", err)
+		if err := r.Store.HoldImport(ctx, job, r.Lease); err != nil && ctx.Err() == nil {
+			r.Log.Warn("holding an import", "id", job.ID, "error", err)
 			lost()
 			return
 		}
