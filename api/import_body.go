@@ -65,7 +65,7 @@ func (c *call) receiveFile() (*sentFile, error) {
 	defer c.unhurried()()
 	typ, params, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	if err != nil || !slices.Contains(c.route.consumes(), typ) {
-		return nil, c.unsupported(impact.Text{FR: "Type de contenu absent ou inconnu ici.", EN: "Content type absent or unknown here."})
+		return nil, c.otherFile(typ)
 	}
 	if e := c.r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") && !strings.EqualFold(e, "gzip") {
 		return nil, c.unsupported(impact.Text{FR: "Corps compressé (" + e + ") : seul gzip est lu.", EN: "Compressed body (" + e + "): only gzip is read."})
@@ -79,6 +79,19 @@ func (c *call) receiveFile() (*sentFile, error) {
 		return spool(body, fileName(c.r.Header.Get("Content-Disposition")), c.r.Header.Get("Content-Type"))
 	}
 	return receiveForm(multipart.NewReader(body, params["boundary"]))
+}
+
+// otherFile refuses a media type that is not read; who keeps a workbook of
+// another program is told how to save it.
+func (c *call) otherFile(typ string) error {
+	if strings.HasPrefix(typ, "application/vnd.oasis.opendocument") || strings.HasPrefix(typ, "application/vnd.ms-excel.") {
+		return &impact.Error{
+			Kind: impact.Malformed, Code: "unsupported_media_type",
+			Detail: impact.Text{FR: "Ce classeur n'est pas lu : " + typ + ".", EN: "This workbook is not read: " + typ + "."},
+			Hint:   impact.Text{FR: "Enregistrez-le au format .xlsx (Fichier, Enregistrer sous) et envoyez-le de nouveau.", EN: "Save it as .xlsx (File, Save as) and send it again."},
+		}
+	}
+	return c.unsupported(impact.Text{FR: "Type de contenu absent ou inconnu ici.", EN: "Content type absent or unknown here."})
 }
 
 // receiveForm reads a form that holds one file and nothing else.

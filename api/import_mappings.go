@@ -27,9 +27,10 @@ type MappingStore interface {
 type ImportMappingInput struct {
 	Name string `json:"name" example:"Export Cocagne"`
 	Kind string `json:"kind,omitempty" enums:"observations,members" default:"observations"`
-	// From a header to a member; an empty member leaves the column out.
-	Columns map[string]string `json:"columns,omitempty"`
-	// For a member, from a text of the file to the value meant.
+	// From a header to a member; an empty member leaves the column out. Case and accents do not count.
+	Columns map[string]string `json:"columns,omitempty" example:"Qté:value,Action menée:indicator,Remarques:"`
+	// For a member, from a text of the file to the value meant: {"indicator":{"Bénévolat":"volunteer_hours"},"unit":{"nb h":"h"}}.
+	// Case and accents do not count, unless only they tell two texts apart.
 	Codes map[string]map[string]string `json:"codes,omitempty"`
 }
 

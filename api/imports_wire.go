@@ -66,7 +66,8 @@ type ImportFile struct {
 	Name      *string `json:"name" extensions:"x-nullable" example:"T3.csv"`
 	MediaType string  `json:"media_type" example:"text/csv"`
 	SHA256    string  `json:"sha256"`
-	Size      int64   `json:"size"`
+	// Bytes received, before gzip is undone: push compresses what it sends.
+	Size int64 `json:"size"`
 	// Null until the file was read once.
 	Rows *int `json:"rows" extensions:"x-nullable" example:"412"`
 	// Null until the file was read once.

@@ -81,15 +81,13 @@ func (c *cellReader) text(i int) string {
 			s = trim(unguard(s))
 		}
 	}
-	if values := c.table.options.Mapping.Values; values != nil {
-		if to, ok := values[c.table.Headers.Members[i]][s]; ok && to != s {
-			c.warn(i, impact.Fault{
-				Code: "source_value_mapped", Value: shorten(s), Suggestion: to,
-				Detail: impact.Text{FR: "« " + shorten(s) + " » a été lu comme " + to + ", selon votre correspondance.", EN: "“" + shorten(s) + "” was read as " + to + ", by your mapping."},
-				Hint:   impact.Text{FR: "Rien à faire si c'est bien cela.", EN: "Nothing to do if that is right."},
-			})
-			return to
-		}
+	if to, ok := c.table.options.Mapping.value(c.table.Headers.Members[i], s); ok && to != s {
+		c.warn(i, impact.Fault{
+			Code: "source_value_mapped", Value: shorten(s), Suggestion: to,
+			Detail: impact.Text{FR: "« " + shorten(s) + " » a été lu comme " + to + ", selon votre correspondance.", EN: "“" + shorten(s) + "” was read as " + to + ", by your mapping."},
+			Hint:   impact.Text{FR: "Rien à faire si c'est bien cela.", EN: "Nothing to do if that is right."},
+		})
+		return to
 	}
 	return s
 }
@@ -199,6 +197,35 @@ func prefixed(prefix, s string) string {
 
 func looksScientific(s string) bool {
 	return s != "" && s[0] >= '0' && s[0] <= '9' && strings.ContainsAny(s, "eE") && strings.Trim(s, "0123456789.,+-eE") == ""
+}
+
+// indicator gives the code of a row, or that of the one indicator so labelled.
+func (c *cellReader) indicator(i int) string {
+	s := c.text(i)
+	if s == "" || c.catalogue == nil {
+		return s
+	}
+	code, warning := c.catalogue.IndicatorNamed(s)
+	if warning != nil {
+		c.warn(i, *warning)
+	}
+	if code == "" {
+		return s
+	}
+	return string(code)
+}
+
+// unit gives the unit of a row; its name in other letters says the same, which
+// needs no warning.
+func (c *cellReader) unit(i int) string {
+	s := c.text(i)
+	if s == "" || c.catalogue == nil || c.table.strictValues() || c.catalogue.Unit(s) != nil {
+		return s
+	}
+	if u := c.catalogue.UnitNamed(s); u != nil {
+		return u.Code
+	}
+	return s
 }
 
 // territory gives the place of a row: a code, or the id of the one place of that

@@ -16,6 +16,62 @@ type Mapping struct {
 	Headers map[string]string
 	// Values leads, for a member, from a text of the file to the code meant.
 	Values map[string]map[string]string
+
+	// The same without case and accents; what only they tell apart is left out.
+	headers map[string]string
+	values  map[string]map[string]string
+}
+
+// folded readies a mapping: texts match as written first, then without case and
+// accents.
+func (m Mapping) folded() Mapping {
+	if m.headers != nil {
+		return m
+	}
+	m.headers, m.values = foldKeys(m.Headers), make(map[string]map[string]string, len(m.Values))
+	for member, texts := range m.Values {
+		m.values[member] = foldKeys(texts)
+	}
+	return m
+}
+
+func foldKeys(texts map[string]string) map[string]string {
+	out := make(map[string]string, len(texts))
+	doubtful := map[string]bool{}
+	for text, to := range texts {
+		text = impact.FoldCase(text)
+		if other, taken := out[text]; taken && other != to {
+			doubtful[text] = true
+		}
+		out[text] = to
+	}
+	for text := range doubtful {
+		delete(out, text)
+	}
+	return out
+}
+
+// header tells what the sender decided about a column.
+func (m *Mapping) header(given string) (member string, decided bool) {
+	if len(m.Headers) == 0 {
+		return "", false
+	}
+	if member, decided = m.Headers[given]; !decided {
+		member, decided = m.headers[impact.FoldCase(given)]
+	}
+	return member, decided
+}
+
+// value tells what the sender decided about a text of a member.
+func (m *Mapping) value(member, given string) (meant string, decided bool) {
+	texts := m.Values[member]
+	if len(texts) == 0 {
+		return "", false
+	}
+	if meant, decided = texts[given]; !decided {
+		meant, decided = m.values[member][impact.FoldCase(given)]
+	}
+	return meant, decided
 }
 
 // HeaderMapping says what each column was taken for.
@@ -51,6 +107,7 @@ const headerDepth = 30
 // faults say that two columns give one member; the warnings, what is ignored.
 func MapHeader(header []string, s *Schema, decided Mapping) (m HeaderMapping, faults, warnings []impact.Fault) {
 	s.prepare()
+	decided = decided.folded()
 	m.Members, m.fields = make([]string, len(header)), make([]match, len(header))
 	taken := map[string]int{}
 	for i, h := range header {
@@ -89,12 +146,12 @@ func MapHeader(header []string, s *Schema, decided Mapping) (m HeaderMapping, fa
 }
 
 func leftOut(decided Mapping, header string) bool {
-	_, ok := decided.Headers[header]
+	_, ok := decided.header(header)
 	return ok
 }
 
 func (s *Schema) match(header string, decided Mapping) match {
-	if to, ok := decided.Headers[header]; ok {
+	if to, ok := decided.header(header); ok {
 		return s.named(to)
 	}
 	name := trim(header)

@@ -90,11 +90,13 @@ type Table struct {
 	Header []string
 	// Headers says what each column was taken for.
 	Headers HeaderMapping
-	// Warnings concern the file as a whole: unknown_column, encoding_guessed. It
-	// is complete once every record was read.
+	// Warnings concern the file as a whole: unknown_column, encoding_guessed, and
+	// source_value_mapped for lines of totals, which are left out. It is complete
+	// once every record was read.
 	Warnings []impact.Fault
 
 	guessTold bool
+	totals    totalLines
 	width     int // of the record that was the header, empty cells included
 	options   ReadOptions
 	limits    Limits
@@ -154,6 +156,7 @@ type source interface {
 func Open(r io.Reader, o ReadOptions) (*Table, error) {
 	t := &Table{options: o, limits: o.Limits.orDefault()}
 	o.Schema.prepare()
+	t.options.Mapping = o.Mapping.folded()
 	switch o.Dialect {
 	case "", "auto", "rfc4180", "fr":
 	default:
@@ -344,7 +347,7 @@ func firstSign(b []byte) byte {
 }
 
 func unsupported(what string) error {
-	return &impact.Error{
+	e := &impact.Error{
 		Kind: impact.Malformed, Code: "unsupported_media_type",
 		Detail: impact.Text{FR: "Ce format n'est pas lu : " + what + ".", EN: "This format is not read: " + what + "."},
 		Hint: impact.Text{
@@ -352,16 +355,30 @@ func unsupported(what string) error {
 			EN: "Save the file as CSV or XLSX, or send JSON or NDJSON.",
 		},
 	}
+	switch what {
+	case "ods", "xls", "xlsb":
+		e.Hint = impact.Text{
+			FR: "Enregistrez le classeur au format .xlsx (Fichier, Enregistrer sous) et envoyez-le de nouveau.",
+			EN: "Save the workbook as .xlsx (File, Save as) and send it again.",
+		}
+	}
+	return e
 }
 
-// Records gives each data record in order, faults of its form told. The error is
+// Records gives each data record in order, lines of totals left out, faults of
+// its form told. The error is
 // the last thing yielded: the rest of the file cannot be read.
 func (t *Table) Records() iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		for n := 1; ; n++ {
 			r, err := t.source.next()
+			for err == nil && t.isTotal(r) {
+				t.totals.note(r)
+				r, err = t.source.next()
+			}
 			if errors.Is(err, io.EOF) {
 				t.tellGuess()
+				t.tellTotals()
 				return
 			}
 			if err != nil {

@@ -201,6 +201,95 @@ func TestValuesAreTranslatedAsDecided(t *testing.T) {
 	}
 }
 
+func TestWhatIsDecidedCountsWithoutCaseAndAccents(t *testing.T) {
+	decided := format.Mapping{
+		Headers: map[string]string{"Bénévolat (h)": "value", "Quoi": "indicator"},
+		Values:  map[string]map[string]string{"indicator": {"Heures données": "volunteer_hours", "A": "jobs_a", "a": "jobs_b"}},
+	}
+	_, got := read(t, []byte("QUOI;bénévolat (H)\nheures donnees;1\nHEURES  DONNÉES;2\nA;3\na;4\nÀ;5\n"), format.ReadOptions{Mapping: decided})
+	want := []string{
+		"1/2 |volunteer_hours|||1 ?source_value_mapped@1→volunteer_hours",
+		"2/3 |volunteer_hours|||2 ?source_value_mapped@1→volunteer_hours",
+		"3/4 |jobs_a|||3 ?source_value_mapped@1→jobs_a",
+		"4/5 |jobs_b|||4 ?source_value_mapped@1→jobs_b",
+		"5/6 |À|||5", // two texts fit
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestLabelsAndUnitsAsPeopleWriteThem(t *testing.T) {
+	_, got := read(t, []byte("Indicateur;Commune;Valeur;Unité\nHeures de bénévolat;Lyon 3e;1;Heures\nHEURES DE BENEVOLAT;Ste Foy;2;€ HT\nHeures;Caluire;3;mWh\n"), format.ReadOptions{})
+	want := []string{
+		"1/2 |volunteer_hours|arrondissement-69383||1 unit=h ?source_value_mapped@1→volunteer_hours ?source_value_mapped@2→arrondissement-69383",
+		"2/3 |volunteer_hours|commune-69202||2 unit=EUR ?source_value_mapped@1→volunteer_hours ?source_value_mapped@2→commune-69202",
+		"3/4 |Heures|commune-69034||3 unit=mWh ?source_value_mapped@2→commune-69034",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestLinesOfTotalsAreLeftOut(t *testing.T) {
+	const file = "Structure;SIRET;Indicateur;Valeur\nJardins;34832377500018;volunteer_hours;1\nSous-total T3;;;1\nTotal Énergies;34832377500018;volunteer_hours;2\n;34832377500018;volunteer_hours;3\nTotal;;volunteer_hours;4\nTotalement neuf;;;5\n;TOTAL GÉNÉRAL;;6\n"
+	table, got := read(t, []byte(file), format.ReadOptions{})
+	want := []string{
+		"1/2 siret:34832377500018|volunteer_hours|||1",
+		"2/4 siret:34832377500018|volunteer_hours|||2",
+		"3/5 siret:34832377500018|volunteer_hours|||3",
+		"4/6 |volunteer_hours|||4",
+		"5/7 ||||5",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	last := table.Warnings[len(table.Warnings)-1]
+	if last.Code != "source_value_mapped" || !strings.HasPrefix(last.Detail.FR, "2 lignes de totaux") || !strings.Contains(last.Detail.EN, "line 3") {
+		t.Errorf("%+v", table.Warnings)
+	}
+	wellTold(t, last)
+	decided := format.Mapping{Values: map[string]map[string]string{"indicator": {"Total": "volunteer_hours"}}}
+	if _, got := read(t, []byte("Indicateur;Valeur\nTotal;1\n"), format.ReadOptions{Mapping: decided}); len(got) != 1 {
+		t.Errorf("what the sender decided is no total: %v", got)
+	}
+	if _, got := read(t, []byte(`{"observations":[{"note":"Total"}]}`), format.ReadOptions{}); len(got) != 1 {
+		t.Errorf("JSON has no totals: %v", got)
+	}
+}
+
+func TestHintsSpeakOfColumns(t *testing.T) {
+	table, err := format.Open(strings.NewReader("SIRET;Indicateur;Valeur;Unité\n;durable_exit_rate;12;\n"), format.ReadOptions{Schema: format.Observations})
+	check(t, err)
+	for row, err := range table.Statements(format.StatementOptions{Catalogue: catalogue(), UnitRequired: true}) {
+		check(t, err)
+		row.Tell([]impact.Fault{
+			{Code: "missing_field", Pointer: "/organisation"}, {Code: "missing_field", Pointer: "/territory"},
+			{Code: "ratio_requires_components", Pointer: "/value"}, {Code: "missing_component", Pointer: "/components/numerator"},
+		}, nil)
+		var got []string
+		for _, f := range row.Faults {
+			got = append(got, f.Hint.FR)
+		}
+		want := []string{
+			"Remplissez la colonne « SIRET ».", "Ajoutez une colonne Commune.",
+			"Donnez ce qu'on divise, dans les colonnes Numérateur, Dénominateur.",
+			"Remplissez la colonne Numérateur, ou écrivez L ou M dans obs_status quand le tout manque.",
+		}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Error(d)
+		}
+	}
+	table, err = format.Open(strings.NewReader("Indicateur;Valeur;Unité\nvolunteer_hours;12;\n"), format.ReadOptions{Schema: format.Observations})
+	check(t, err)
+	for row, err := range table.Statements(format.StatementOptions{Catalogue: catalogue(), UnitRequired: true}) {
+		check(t, err)
+		if f := row.Faults[0]; !strings.HasPrefix(f.Hint.FR, "Remplissez la colonne « Unité ». Écrivez l'unité") || f.Suggestion != "h" {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 func TestWhatTheCheckerSaysIsPlaced(t *testing.T) {
 	table, err := format.Open(strings.NewReader("Indicateur;SIRET;Valeur\nx;1;douze\n"), format.ReadOptions{Schema: format.Observations})
 	check(t, err)

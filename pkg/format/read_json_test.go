@@ -25,7 +25,7 @@ func TestJSONIsReadStrictly(t *testing.T) {
 		"1/2 siret:34832377500018|insertion_hours|commune-69266|2025-Q3|123456789012.123456 unit=h",
 		"2/3 |x|||null status=L note= =kept\n",
 		"3/4 |x||| map[denominator:1e2 numerator:20] map[sex:F] map[hours_basis:1607 method:a=b]",
-		"4/5 |||| !unknown_member@0→indicator !unknown_member@0→value !invalid_type@0→12 !duplicate_member@0 !immutable_member@0 !unknown_member@0",
+		"4/5 |||| !unknown_member@0→indicator !unknown_member@0→value !invalid_type@0→12 !duplicate_member@0 !immutable_member@0 !invalid_siret@0",
 		"5/6 ||||1.1234567 !invalid_type@0→1 !duplicate_member@0 !invalid_type@0 !invalid_type@0 !invalid_type@0 !invalid_type@0",
 		"6/7 |||| !invalid_type@0",
 		"7/7 ||||true",

@@ -48,8 +48,8 @@ func TestRejectsAreTheSendersRowsWithWhatIsWrong(t *testing.T) {
 	got := string(rejectsOf(t, []byte(file), format.ReadOptions{}, impact.French))
 	want := []string{
 		"Indicateur;Valeur;Mémo;erreur_ligne;erreur_codes;erreur_messages;erreur_conseils;erreur_suggestions",
-		"insertion_hours;douze;'=A1;3;invalid_number;Valeur: Ce n'est pas un nombre.;Valeur: Écrivez des chiffres, un point pour les décimales, sans espace ni unité : 1840 ou 12.5.;",
-		`insertion_hours;-12..5;"a;b";4;invalid_number;Valeur: Ce n'est pas un nombre.;Valeur: Écrivez des chiffres, un point pour les décimales, sans espace ni unité : 1840 ou 12.5.;`,
+		"insertion_hours;douze;'=A1;3;invalid_number;Valeur: Ce n'est pas un nombre.;Valeur: Écrivez un nombre seul, sans unité ni texte : 1840, 12,5 ou 1 250,5.;",
+		`insertion_hours;-12..5;"a;b";4;invalid_number;Valeur: Ce n'est pas un nombre.;Valeur: Écrivez un nombre seul, sans unité ni texte : 1840, 12,5 ou 1 250,5.;`,
 		"x;1;y;5;column_count;Cette ligne a 4 cellules, l'en-tête 3.;Entourez de guillemets les textes qui contiennent le séparateur ou un retour à la ligne.;;z",
 		"",
 	}

@@ -104,9 +104,9 @@ func (s *Schema) names() []string {
 var Observations = &Schema{Kind: "observation", List: "observations", Fields: []Field{
 	{Name: "action", Synonyms: []string{"operation"}},
 	{Name: "organisation", Key: true, Synonyms: []string{"organization", "organisation id", "id organisation", "id structure"}, Loose: []string{"organisme", "structure", "association", "déclarant"}, Rivals: []string{"siret", "siren", "rna"}},
-	{Name: "siret", Flat: true, Key: true, Synonyms: []string{"numéro siret", "n° siret", "no siret", "siret organisation", "siret structure", "code siret"}},
-	{Name: "siren", Flat: true, Key: true, Synonyms: []string{"numéro siren", "n° siren", "no siren", "code siren"}},
-	{Name: "rna", Flat: true, Key: true, Synonyms: []string{"numéro rna", "n° rna", "no rna", "waldec"}},
+	{Name: "siret", Key: true, Synonyms: []string{"numéro siret", "n° siret", "no siret", "siret organisation", "siret structure", "code siret"}},
+	{Name: "siren", Key: true, Synonyms: []string{"numéro siren", "n° siren", "no siren", "code siren"}},
+	{Name: "rna", Key: true, Synonyms: []string{"numéro rna", "n° rna", "no rna", "waldec"}},
 	{Name: "indicator", Key: true, Synonyms: []string{"indicateur", "code indicateur", "indicator code", "id indicateur", "measure", "mesure"}},
 	{Name: "territory", Key: true, Synonyms: []string{"territoire", "code territoire", "territory code", "code insee", "insee", "code commune", "code insee commune", "insee code", "codgeo", "ref area", "depcom"}, Loose: []string{"commune", "ville", "city", "lieu", "localité", "arrondissement"}},
 	{Name: "territory_name", Flat: true, Synonyms: []string{"nom territoire", "nom commune", "nom de la commune", "libellé commune", "libellé territoire", "commune", "ville", "city", "town", "lieu", "localité", "libgeo"}},

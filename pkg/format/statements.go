@@ -42,7 +42,8 @@ type StatementRow struct {
 	// absence, as the untouched rows of a template.
 	Empty bool
 
-	table *Table
+	table     *Table
+	catalogue *impact.Catalogue
 }
 
 // Statements reads the records as observations, each with all that its form
@@ -69,7 +70,9 @@ func (r *StatementRow) Tell(faults, warnings []impact.Fault) {
 	told := len(r.Faults)
 	for _, f := range faults {
 		if !slices.ContainsFunc(r.Faults[:told], func(o impact.Fault) bool { return o.Pointer == f.Pointer && o.Pointer != "" }) {
-			r.Faults = append(r.Faults, r.table.place(r.Record, f))
+			f = r.table.place(r.Record, f)
+			r.fit(&f)
+			r.Faults = append(r.Faults, f)
 		}
 	}
 	for _, f := range warnings {
@@ -141,7 +144,7 @@ func newStatementParser(t *Table, o StatementOptions) *statementParser {
 
 func (p *statementParser) read(r *Record) *StatementRow {
 	p.begin(r)
-	row := &StatementRow{Record: r, table: p.table}
+	row := &StatementRow{Record: r, table: p.table, catalogue: p.catalogue}
 	p.row, p.percent, p.euros = row, false, false
 	st := &row.Statement
 	for i, c := range p.table.Headers.fields[:min(len(r.Cells), len(p.table.Headers.fields))] {
@@ -151,6 +154,10 @@ func (p *statementParser) read(r *Record) *StatementRow {
 		switch c.field.Name {
 		case "action":
 			row.Action = p.action(i)
+		case "indicator":
+			st.Indicator = p.indicator(i)
+		case "unit":
+			st.Unit = p.unit(i)
 		case "value":
 			st.Value, st.ValueNull = p.value(i)
 		case "component.":
@@ -183,10 +190,6 @@ func (p *statementParser) read(r *Record) *StatementRow {
 // statementText gives the member of a statement that is text as written.
 func statementText(st *impact.Statement, name string) *string {
 	switch name {
-	case "indicator":
-		return &st.Indicator
-	case "unit":
-		return &st.Unit
 	case "obs_status":
 		return &st.Status
 	case "programme":
@@ -284,7 +287,7 @@ func (p *statementParser) needUnit(st *impact.Statement) {
 	f := impact.Fault{
 		Code: "missing_field", Pointer: "/unit",
 		Detail: impact.Text{FR: "L'unité est obligatoire dans un fichier.", EN: "The unit is required in a file."},
-		Hint:   impact.Text{FR: "Ajoutez une colonne unit.", EN: "Add a column unit."},
+		Hint:   impact.Text{FR: "Écrivez l'unité de la valeur : h, t, EUR.", EN: "Write the unit of the value: h, t, EUR."},
 	}
 	if p.catalogue != nil {
 		if ind, bad := p.catalogue.FindIndicator(st.Indicator); bad == nil {
@@ -295,7 +298,9 @@ func (p *statementParser) needUnit(st *impact.Statement) {
 			f.Hint = impact.Text{FR: "Écrivez l'unité de la valeur, par exemple " + ind.Unit + ".", EN: "Write the unit of the value, for example " + ind.Unit + "."}
 		}
 	}
-	p.rec.Faults = append(p.rec.Faults, p.table.place(p.rec, f))
+	f = p.table.place(p.rec, f)
+	p.row.fit(&f)
+	p.rec.Faults = append(p.rec.Faults, f)
 }
 
 func (p *statementParser) action(i int) Action {

@@ -97,7 +97,7 @@ func (n numberStyle) readNumber(s string) reading {
 		return rounded(s, s)
 	}
 	if n.strict {
-		return refused(s, "")
+		return refusedStrictly(s, "")
 	}
 	if whole, fraction, ok := strings.Cut(s, ","); ok && n.mark == ',' && digitsOnly(fraction) && digitsOnly(whole) && plainNumber(whole) {
 		return rounded(s, whole+"."+fraction)
@@ -259,7 +259,19 @@ func rounded(s, digits string) reading {
 	}}
 }
 
+// refused says of a number in a spreadsheet what may be written there.
 func refused(s, suggestion string) reading {
+	r := refusedStrictly(s, suggestion)
+	if !strings.HasPrefix(s, "#") {
+		r.fault.Hint = impact.Text{
+			FR: "Écrivez un nombre seul, sans unité ni texte : 1840, 12,5 ou 1 250,5.",
+			EN: "Write a number alone, without unit or text: 1840, 12.5 or 1 250.5.",
+		}
+	}
+	return r
+}
+
+func refusedStrictly(s, suggestion string) reading {
 	_, f := impact.ParseQuantity(s)
 	if f == nil || f.Code != "invalid_number" {
 		f = &impact.Fault{

@@ -36,7 +36,9 @@ type Catalogue struct {
 	codes       map[[2]string]*Code
 	leaves      map[IndicatorKey][]*Indicator
 	facts       map[IndicatorKey]*indicatorFacts
-	texts       []foldedText // codes and labels of indicators, for suggestions
+	texts       []foldedText             // codes and labels of indicators, for suggestions
+	labelled    map[string]IndicatorCode // by folded code or label; empty where two share it
+	unitNames   map[string]*Unit         // by what people write, case set aside; nil where two share it
 }
 
 // NewCatalogue checks that every code points at something that exists and
@@ -134,6 +136,8 @@ func NewCatalogue(r Reference) (*Catalogue, error) {
 			}
 		}
 	})
+	c.nameIndicators()
+	c.nameUnits()
 	c.prepare()
 	return c, nil
 }
@@ -215,6 +219,40 @@ func (c *Catalogue) FindIndicator(s string) (*Indicator, *Fault) {
 	return nil, f
 }
 
+// IndicatorNamed gives the code of the one indicator that people call s, as in
+// files: its label in French or English, or its code in other letters. Accents,
+// case and punctuation do not count. It is empty for a code, which stands for
+// itself, and when no indicator or several fit. The warning source_value_mapped
+// says what was understood.
+func (c *Catalogue) IndicatorNamed(s string) (code IndicatorCode, warning *Fault) {
+	if len(s) > longestName || c.byCode[s] != nil {
+		return "", nil
+	}
+	if code = c.labelled[Fold(s)]; code == "" {
+		return "", nil
+	}
+	warning = newFault("source_value_mapped", s,
+		"« "+s+" » a été lu comme "+string(code)+".", "“"+s+"” was read as "+string(code)+".",
+		"Écrivez le code pour lever tout doute.", "Write the code to leave no doubt.")
+	warning.Suggestion = string(code)
+	return code, warning
+}
+
+func (c *Catalogue) nameIndicators() {
+	c.labelled = map[string]IndicatorCode{}
+	for _, ind := range c.indicators {
+		for _, name := range []string{string(ind.Code), ind.Label.FR, ind.Label.EN} {
+			name = Fold(name)
+			if other, taken := c.labelled[name]; taken && other != ind.Code {
+				c.labelled[name] = ""
+				continue
+			}
+			c.labelled[name] = ind.Code
+		}
+	}
+	delete(c.labelled, "")
+}
+
 // ImpactTypes gives every impact type in the order of the taxonomy.
 func (c *Catalogue) ImpactTypes() []*ImpactType { return c.impactTypes }
 
@@ -253,9 +291,6 @@ func (c *Catalogue) Under(code ImpactTypeCode) []ImpactTypeCode {
 	}
 	return out
 }
-
-// Unit gives the unit of that code or alias, nil when there is none.
-func (c *Catalogue) Unit(s string) *Unit { return c.units[s] }
 
 // Lists gives the names of the code lists, sorted.
 func (c *Catalogue) Lists() []string { return slices.Sorted(maps.Keys(c.lists)) }

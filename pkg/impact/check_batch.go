@@ -138,7 +138,7 @@ func wasteBalance(r *relation) func(place, []*Observation) (bool, *Fault) {
 			code = "inconsistent"
 		}
 		return severe, newFault(code, out.String(),
-			"Les sorties ("+out.String()+" t) dépassent la collecte ("+in.String()+" t) (C3).", "The outlets ("+out.String()+" t) are above the collection ("+in.String()+" t) (C3).",
+			"Les sorties ("+out.french()+" t) dépassent la collecte ("+in.french()+" t).", "The outlets ("+out.String()+" t) are above the collection ("+in.String()+" t).",
 			"Vérifiez les unités et les stocks reportés : 5 % de plus sont admis.", "Check units and stock carried over: 5 % more is accepted.")
 	}
 }
@@ -151,8 +151,8 @@ func exitsAddUp(*relation) func(place, []*Observation) (bool, *Fault) {
 			return false, nil
 		}
 		return true, newFault("inconsistent", total.String(),
-			"durable_exits + transition_exits + positive_exits ("+parts.String()+") doit égaler dynamic_exits ("+total.String()+") (C3).",
-			"durable_exits + transition_exits + positive_exits ("+parts.String()+") must equal dynamic_exits ("+total.String()+") (C3).",
+			"durable_exits + transition_exits + positive_exits ("+parts.french()+") doit égaler dynamic_exits ("+total.french()+").",
+			"durable_exits + transition_exits + positive_exits ("+parts.String()+") must equal dynamic_exits ("+total.String()+").",
 			"Corrigez la valeur qui est fausse.", "Correct the value that is wrong.")
 	}
 }
@@ -169,7 +169,7 @@ func hoursPerPerson(*relation) func(place, []*Observation) (bool, *Fault) {
 			return false, nil
 		}
 		return false, newFault("plausibility", hours.String(),
-			"Heures par personne hors de 1 à 1 820 (C3).", "Hours per person outside 1 to 1,820 (C3).",
+			"Heures par personne hors de 1 à 1 820.", "Hours per person outside 1 to 1,820.",
 			"Les heures sont-elles en heures, les personnes comptées une fois ?", "Are hours in hours, and people counted once?")
 	}
 }
@@ -194,7 +194,7 @@ func hoursPerFTE(*relation) func(place, []*Observation) (bool, *Fault) {
 			return false, nil
 		}
 		return false, newFault("plausibility", fte.String(),
-			"Les ETP s'écartent de plus de 25 % des heures divisées par la base (C3).", "FTE are more than 25 % away from hours over their basis (C3).",
+			"Les ETP s'écartent de plus de 25 % des heures divisées par la base.", "FTE are more than 25 % away from hours over their basis.",
 			"Vérifiez hours_basis, qui est annuelle, et les heures de la période.", "Check hours_basis, which is yearly, and the hours of the period.")
 	}
 }
@@ -207,7 +207,7 @@ func emissionsOfEnergy(*relation) func(place, []*Observation) (bool, *Fault) {
 			return false, nil
 		}
 		return false, newFault("plausibility", emitted.String(),
-			"De l'énergie est consommée sans aucune émission (C3).", "Energy is consumed without any emission (C3).",
+			"De l'énergie est consommée sans aucune émission.", "Energy is consumed without any emission.",
 			"Le scope 2 se déclare selon la localisation, même avec un contrat vert.", "Scope 2 is stated by location, even with a green contract.")
 	}
 }
@@ -770,7 +770,7 @@ func (b *batch) checkParts(spot []batchCell, known *knownCells) {
 		for _, d := range slices.Sorted(maps.Keys(own)) {
 			if total := own[d]; total > limit && (c.Cut == "" || d == dims) {
 				spot[i].row.Faults = append(spot[i].row.Faults, *newFault("part_exceeds_whole", valueText(c),
-					"Les parties par "+d+" font "+total.String()+", plus que le total "+limit.String()+".",
+					"Les parties par "+d+" font "+total.french()+", plus que le total "+limit.french()+".",
 					"The parts by "+d+" make "+total.String()+", more than the whole "+limit.String()+".",
 					"Corrigez le total ou les parties.", "Correct the whole or the parts.").at("/value"))
 			}
@@ -817,11 +817,11 @@ func (b *batch) checkPrevious(c *batchCell) {
 	switch {
 	case now == 0:
 		warn(newFault("zero_after_nonzero", "0",
-			"Zéro, après "+then.String()+" pour "+prior.String()+".", "Zero, after "+then.String()+" for "+prior.String()+".",
+			"Zéro, après "+then.french()+" pour "+prior.String()+".", "Zero, after "+then.String()+" for "+prior.String()+".",
 			"Si rien n'a été mesuré, écrivez null et obs_status L.", "If nothing was measured, write null and obs_status L."))
 	case ratio < 0:
 		warn(newFault("sign_change", now.String(),
-			"Le signe change par rapport à "+prior.String()+" ("+then.String()+").", "The sign changes from "+prior.String()+" ("+then.String()+").",
+			"Le signe change par rapport à "+prior.String()+" ("+then.french()+").", "The sign changes from "+prior.String()+" ("+then.String()+").",
 			"Vérifiez le signe.", "Check the sign."))
 	case ratio > 10 || ratio < 0.1:
 		warn(newFault("unit_suspect", now.String(),

@@ -439,9 +439,10 @@ func (row *rowCheck) unitMismatch(s string, accepts func(*Unit) bool) *Fault {
 	f := newFault("unit_mismatch", s,
 		"Cette unité ne mesure pas cet indicateur.", "This unit does not measure this indicator.",
 		"Unités acceptées : "+list+".", "Accepted units: "+list+".")
-	if row.Catalogue.Unit(s) == nil {
-		f.Detail = Text{"Cette unité n'est pas connue.", "This unit is not known."}
+	if row.Catalogue.Unit(s) != nil {
+		return f
 	}
+	f.Detail = Text{"Cette unité n'est pas connue.", "This unit is not known."}
 	f.Suggestion = nearest(s, func(yield func(string, string) bool) {
 		for i := range row.Catalogue.ref.Units {
 			u := &row.Catalogue.ref.Units[i]
@@ -482,7 +483,7 @@ func (row *rowCheck) checkFigure() {
 	if s := row.st.Value; s != "" {
 		if sent, f := ParseQuantity(s); f != nil || sent != *v && !row.roundsTo(sent, *v) {
 			row.fault("/value", newFault("components_disagree", s,
-				"La valeur n'est pas celle que donnent les composantes ("+v.String()+").", "The value is not the one the components give ("+v.String()+").",
+				"La valeur n'est pas celle que donnent les composantes ("+v.french()+").", "The value is not the one the components give ("+v.String()+").",
 				"Retirez value : elle est calculée.", "Leave value out: it is computed."))
 			return
 		}
@@ -512,7 +513,7 @@ func (i *Indicator) partOfWhole() bool {
 
 func partExceedsWhole(value, part, whole string) *Fault {
 	return newFault("part_exceeds_whole", value,
-		part+" dépasse "+whole+", dont il est une partie (C3).", part+" is above "+whole+", of which it is a part (C3).",
+		part+" dépasse "+whole+", dont il est une partie.", part+" is above "+whole+", of which it is a part.",
 		"Vérifiez les deux valeurs et leur unité.", "Check both values and their unit.")
 }
 
@@ -524,7 +525,7 @@ func (row *rowCheck) checkPlausible() {
 	t := row.r.Territory
 	if v := *row.r.Cells[0].Value; t.Population > 0 && v > Quantity(t.Population)*One {
 		row.warn("/value", newFault("plausibility", v.String(),
-			"Plus de participants que d'habitants dans le territoire (C3).", "More participants than inhabitants of the territory (C3).",
+			"Plus de participants que d'habitants dans le territoire.", "More participants than inhabitants of the territory.",
 			"Les présences répétées sont l'indicateur attendances.", "Repeated attendances are the indicator attendances."))
 	}
 }

@@ -26,6 +26,8 @@ type Gazetteer struct {
 	above     map[TerritoryKey][]TerritoryKey // ancestors on any common day
 	texts     []foldedText                    // ids, codes and names, for suggestions
 	folded    map[TerritoryKey]string         // names, accents and case set aside
+	home      []*Territory                    // what a métropole encloses: whose names people shorten
+	homeTexts []foldedText                    // its names, for suggestions
 }
 
 // Projection is a part of a territory seen in another vintage: Share of it is
@@ -116,6 +118,7 @@ func NewGazetteer(ts []Territory) (*Gazetteer, error) {
 			}
 		}
 	})
+	g.findHome()
 	return g, nil
 }
 
@@ -123,6 +126,13 @@ func addID(m map[string][]TerritoryID, k string, id TerritoryID) {
 	if !slices.Contains(m[k], id) {
 		m[k] = append(m[k], id)
 	}
+}
+
+// sharesCode tells that a bare code may mean a part as well: 69 is the Rhône
+// with the Métropole, and for many the Rhône alone.
+func (g *Gazetteer) sharesCode(id TerritoryID) bool {
+	whole := g.versions[id][0]
+	return slices.ContainsFunc(g.children[id], func(t *Territory) bool { return t.Type == whole.Type })
 }
 
 // climb notes every territory above t on some day from..to.
@@ -407,8 +417,16 @@ func (g *Gazetteer) identify(s, name string) (TerritoryID, *Fault) {
 		}
 	}
 	switch {
-	case len(ids) == 1 && len(postal) == 0:
+	case len(ids) == 1 && len(postal) == 0 && !g.sharesCode(ids[0]):
 		return ids[0], nil
+	case len(ids) == 1 && len(postal) == 0:
+		ids = slices.Clone(ids)
+		for _, t := range g.children[ids[0]] {
+			if !slices.Contains(ids, t.ID) {
+				ids = append(ids, t.ID)
+			}
+		}
+		fallthrough
 	case len(ids) > 0:
 		fr, en := g.candidates(slices.Values(append(slices.Clone(ids), postal...)))
 		f := newFault("ambiguous_territory", s,
@@ -429,8 +447,7 @@ func (g *Gazetteer) identify(s, name string) (TerritoryID, *Fault) {
 		"Aucun territoire ne porte ce code : "+name+".", "No territory bears this code: "+name+".",
 		"Écrivez type-code, par exemple commune-69266 ; GET /v1/territories?q= les trouve par leur nom.",
 		"Write type-code, for example commune-69266; GET /v1/territories?q= finds them by name.")
-	f.Suggestion = nearestOf(name, g.texts)
-	didYouMean(f)
+	g.suggest(f, name)
 	return "", f
 }
 
@@ -489,71 +506,6 @@ func (g *Gazetteer) Search(q string) []*Territory {
 		out[i] = h.t
 	}
 	return out
-}
-
-// Named gives the id of the one place that people call s, as in files:
-// "Villeurbanne", "69100 Villeurbanne", "Lyon" with the postal code 69003.
-// Accents and case do not count; communes and arrondissements go before wider
-// territories. It is empty for a code, which stands for itself, and when no place
-// or several fit. The warning source_value_mapped says what was understood.
-func (g *Gazetteer) Named(s, postal string) (id string, warning *Fault) {
-	if len(s) > 100 {
-		return "", nil
-	}
-	code, _, _ := strings.Cut(s, "@")
-	low := strings.ToLower(strings.TrimSpace(code))
-	if g.ids[low] != "" || len(g.bare[low]) > 0 && strings.ContainsAny(low, "0123456789") {
-		return "", nil // a code; our own word "lyon" for a CTM is also a commune's name
-	}
-	var words []string
-	for w := range strings.FieldsSeq(Fold(s)) {
-		if len(w) == 5 && allDigits(w) && postal == "" {
-			postal = w
-		} else if w != "cedex" {
-			words = append(words, w)
-		}
-	}
-	want := strings.Join(words, " ")
-	if want == "" || allDigits(want) {
-		return "", nil
-	}
-	var local, wide []TerritoryID
-	for _, t := range g.all {
-		name := g.folded[t.Key]
-		within := postal != "" && slices.Contains(t.PostalCodes, postal)
-		if name != want && (!within || !strings.HasPrefix(name, want+" ")) {
-			continue
-		}
-		switch {
-		case postal != "" && !within:
-		case t.Type == Commune || t.Type == Arrondissement:
-			if !slices.Contains(local, t.ID) {
-				local = append(local, t.ID)
-			}
-		case !slices.Contains(wide, t.ID):
-			wide = append(wide, t.ID)
-		}
-	}
-	found := local
-	if len(local) > 1 { // Lyon and its third arrondissement: the finer one
-		found = slices.DeleteFunc(local, func(a TerritoryID) bool {
-			return slices.ContainsFunc(local, func(b TerritoryID) bool {
-				return a != b && g.Encloses(g.versions[a][0].Key, g.versions[b][0].Key)
-			})
-		})
-	}
-	if len(local) == 0 {
-		found = wide
-	}
-	if len(found) != 1 {
-		return "", nil
-	}
-	id = string(found[0])
-	warning = newFault("source_value_mapped", s,
-		"« "+s+" » a été lu comme "+id+".", "“"+s+"” was read as "+id+".",
-		"Écrivez le code pour lever tout doute.", "Write the code to leave no doubt.")
-	warning.Suggestion = id
-	return id, warning
 }
 
 func containsAll(name string, words []string) bool {

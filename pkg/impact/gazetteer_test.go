@@ -55,7 +55,13 @@ func TestTerritoryReferences(t *testing.T) {
 		{"département 69 is not the Métropole (E13)", "departement-69", "2025", "Rhône et Métropole de Lyon", ""},
 		{"an unknown code", "commune-99999", "2025", "unknown_territory", ""},
 		{"an unknown type", "canton-6901", "2025", "unknown_territory", ""},
+		{"69 is two départements to people", "69", "2025", "ambiguous_territory", ""},
+		{"38 is one", "38", "2025", "Isère", ""},
 		{"a misspelt name", "Vaulx en Vellin", "2025", "unknown_territory", "commune-69256"},
+		{"a letter missing", "Villeurbane", "2025", "unknown_territory", "commune-69266"},
+		{"a name outside, a letter missing", "Bourgoin-Jalieu", "2025", "unknown_territory", "commune-38053"},
+		{"a saint there is not", "Saint-Cucufa", "2025", "unknown_territory", ""},
+		{"a beginning of two", "Fontaines", "2025", "unknown_territory", ""},
 		{"nothing", "", "2025", "unknown_territory", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -76,6 +82,14 @@ func TestTerritoryReferences(t *testing.T) {
 				t.Errorf("%s in %s = %s (%q), want %s (%q)", c.ref, c.period, got, suggestion, c.want, c.suggestion)
 			}
 		})
+	}
+}
+
+func TestASuggestedPlaceIsNamed(t *testing.T) {
+	for in, hint := range map[string]string{"Villeurbane": "commune-69266 (Villeurbanne)", "Sathonay": "commune-69292 (Sathonay-Camp) ou commune-69293"} {
+		if _, _, f := gazetteer().ForPeriod(in, impact.YearPeriod(2025)); f == nil || !strings.Contains(f.Hint.FR, hint) {
+			t.Errorf("%s: %+v", in, f)
+		}
 	}
 }
 
@@ -306,6 +320,32 @@ func TestPlacesByTheirName(t *testing.T) {
 		{"Lyon with the postal code of an arrondissement", "LYON", "69003", "arrondissement-69383"},
 		{"an arrondissement", "Lyon 3e arrondissement", "", "arrondissement-69383"},
 		{"the Métropole", "Métropole de Lyon", "", "metropole-200046977"},
+		{"an arrondissement, as people say", "Lyon 3e", "", "arrondissement-69383"},
+		{"with an accent", "Lyon 3ème", "", "arrondissement-69383"},
+		{"without", "LYON 3EME ARR.", "", "arrondissement-69383"},
+		{"in two words", "Lyon 3 ème", "", "arrondissement-69383"},
+		{"a figure alone", "Lyon 3", "", "arrondissement-69383"},
+		{"with a zero", "Lyon 07", "", "arrondissement-69387"},
+		{"the first", "Lyon 1er", "", "arrondissement-69381"},
+		{"with its postal code", "69003 Lyon 3", "", "arrondissement-69383"},
+		{"with another postal code", "69007 Lyon 3", "", ""},
+		{"none of that rank", "Lyon 10", "", ""},
+		{"a road", "Lyon 3 rue Garibaldi", "", ""},
+		{"Grand Lyon", "Grand Lyon", "", "metropole-200046977"},
+		{"the Métropole alone", "Métropole", "", "metropole-200046977"},
+		{"Caluire", "Caluire", "", "commune-69034"},
+		{"Tassin", "TASSIN", "", "commune-69244"},
+		{"Rillieux", "Rillieux", "", "commune-69286"},
+		{"Décines", "Décines", "", "commune-69275"},
+		{"Vaulx", "Vaulx", "", "commune-69256"},
+		{"Ste Foy", "Ste Foy", "", "commune-69202"},
+		{"St Fons", "St Fons", "", "commune-69199"},
+		{"St Priest", "ST-PRIEST", "", "commune-69290"},
+		{"a beginning elsewhere", "Villefranche", "", ""},
+		{"a beginning of two", "Fontaines", "", ""},
+		{"half a word", "Caluir", "", ""},
+		{"a saint of no name", "Saint", "", ""},
+		{"an article", "La", "", ""},
 		{"another postal code", "Villeurbanne", "69003", ""},
 		{"a code stands for itself", "commune-69266", "", ""},
 		{"a bare code too", "69266", "", ""},

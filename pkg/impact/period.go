@@ -64,9 +64,10 @@ func ParsePeriod(s string) (Period, *Fault) {
 
 // ReadPeriod reads a period as people write it in files: what ParsePeriod reads,
 // in any case, and "T3 2025", "3e trimestre 2025", "S1 2025", "mars 2025",
-// "03/2025", "année 2025", "01/07/2023 - 30/06/2024". A "T" is a quarter, with
-// the warning trimestre_read_as_quarter. Faults: unknown_period_format,
-// period_not_allowed.
+// "03/2025", "année 2025", "1T2025", "juil-25", "01/07/2023 - 30/06/2024". A "T" is
+// a quarter, with the warning trimestre_read_as_quarter; a year of two digits is
+// of this century, with the warning source_value_mapped. Faults:
+// unknown_period_format, period_not_allowed.
 func ReadPeriod(s string) (p Period, warning, f *Fault) {
 	if p, ok := readPeriod(s); ok {
 		return p, nil, nil
@@ -75,22 +76,50 @@ func ReadPeriod(s string) (p Period, warning, f *Fault) {
 		return p, nil, nil
 	}
 	if len(s) > 60 {
-		return Period{}, nil, periodFault(s)
+		return Period{}, nil, wordedFault(s)
 	}
 	if p, ok := betweenDays(s); ok {
 		return p, nil, nil
 	}
-	p, letter, ok := wordedPeriod(strings.Fields(Fold(s)))
-	if !ok {
-		return Period{}, nil, periodFault(s)
-	}
-	if letter {
+	p, letter, short, ok := wordedPeriod(strings.Fields(Fold(s)))
+	switch {
+	case !ok:
+		return Period{}, nil, wordedFault(s)
+	case letter:
 		warning = newFault("trimestre_read_as_quarter", s,
 			"« T » a été lu comme trimestre : "+p.String()+".", `"T" was read as a quarter: `+p.String()+".",
 			"Écrivez "+p.String()+".", "Write "+p.String()+".")
 		warning.Suggestion = p.String()
+	case short:
+		warning = newFault("source_value_mapped", s,
+			"« "+s+" » a été lu comme "+p.String()+".", "“"+s+"” was read as "+p.String()+".",
+			"Écrivez l'année sur quatre chiffres.", "Write the year with four digits.")
+		warning.Suggestion = p.String()
 	}
 	return p, warning, nil
+}
+
+// wordedFault refuses a period of a file, where more may be written than in
+// ParsePeriod.
+func wordedFault(s string) *Fault {
+	f := periodFault(s)
+	if d, bad := ReadDate(strings.TrimSpace(s)); bad == nil {
+		y, m, _ := d.YMD()
+		month := monthsFrom(y, int(m)-1, 1).String()
+		f.Detail = Text{FR: "Un jour seul n'est pas une période.", EN: "One day is no period."}
+		f.Hint = Text{
+			FR: "Pour le mois, écrivez " + month + " ; sinon donnez aussi le dernier jour : " + d.String() + "/" + d.String() + " pour ce seul jour.",
+			EN: "For the month, write " + month + "; otherwise give the last day as well: " + d.String() + "/" + d.String() + " for that day alone.",
+		}
+		return f
+	}
+	if f.Code == "unknown_period_format" {
+		f.Hint = Text{
+			FR: "Écrivez 2025, 2025-S1, 2025-Q3 ou T3 2025, 2025-03 ou mars 2025, ou deux jours : 2024-07-01/2025-06-30.",
+			EN: "Write 2025, 2025-S1, 2025-Q3 or T3 2025, 2025-03 or March 2025, or two days: 2024-07-01/2025-06-30.",
+		}
+	}
+	return f
 }
 
 // betweenDays reads two days with "-", "/", "au", "à" or "to" between them.
@@ -111,21 +140,27 @@ func betweenDays(s string) (Period, bool) {
 }
 
 // wordedPeriod reads folded words: a year, and at most one part of it. letter
-// tells that the part was a quarter called T.
-func wordedPeriod(words []string) (p Period, letter, ok bool) {
-	if len(words) == 1 && len(words[0]) == 6 && allDigits(words[0][:4]) { // "2025t3"
-		words = []string{words[0][:4], words[0][4:]}
+// tells that the part was a quarter called T, short that the year had two digits,
+// which it may have after the part: "juil-25".
+func wordedPeriod(words []string) (p Period, letter, short, ok bool) {
+	if len(words) == 1 {
+		words = cutCompact(words[0])
 	}
 	year, part, months, ranked := 0, 0, 0, false
-	for _, w := range words {
+	for i, w := range words {
 		n, isNumber := digits(ordinal(w))
+		last := i == len(words)-1
 		switch {
 		case allDigits(w) && len(w) == 4 && year == 0:
 			year = n
-		case isNumber && len(w) <= 4 && part == 0:
+		case allDigits(w) && len(w) == 2 && year == 0 && part > 0 && months > 0 && last:
+			year, short = 2000+n, true
+		case isNumber && len(w) <= 5 && part == 0:
 			part, ranked = n, !allDigits(w)
-		case len(w) == 2 && strings.IndexByte("tqsm", w[0]) >= 0 && isDigit(w[1]) && part == 0 && months == 0:
-			part, months, letter = int(w[1]-'0'), map[byte]int{'t': 3, 'q': 3, 's': 6, 'm': 1}[w[0]], w[0] == 't'
+		case isPart(w) && part == 0 && months == 0:
+			kind := strings.Trim(w, "123456789")
+			part, _ = digits(strings.Trim(w, kind))
+			months, letter = map[string]int{"t": 3, "q": 3, "s": 6, "m": 1}[kind], kind == "t"
 		case months == 0 && monthNamed(w) > 0 && part == 0:
 			part, months = monthNamed(w), 1
 		case months == 0 && (w == "trimestre" || w == "quarter" || w == "trim"):
@@ -136,28 +171,44 @@ func wordedPeriod(words []string) (p Period, letter, ok bool) {
 			months = 1
 		case w == "annee" || w == "year" || w == "exercice" || w == "de" || w == "du" || w == "of":
 		default:
-			return Period{}, false, false
+			return Period{}, false, false, false
 		}
 	}
 	switch {
 	case year == 0 || months > 0 && part == 0 || months == 0 && ranked:
-		return Period{}, false, false
+		return Period{}, false, false, false
 	case part == 0:
-		return YearPeriod(year), false, true
+		return YearPeriod(year), false, false, true
 	case months == 0:
 		months = 1 // 03/2025
 	}
 	if part > 12/months {
-		return Period{}, false, false
+		return Period{}, false, false, false
 	}
-	return monthsFrom(year, (part-1)*months, months), letter, true
+	return monthsFrom(year, (part-1)*months, months), letter, short, true
+}
+
+// cutCompact cuts "2025t3", "t32025" and "3t25" into year and part.
+func cutCompact(w string) []string {
+	switch {
+	case len(w) == 6 && allDigits(w[:4]):
+		return []string{w[:4], w[4:]}
+	case (len(w) == 6 || len(w) == 4) && isPart(w[:2]):
+		return []string{w[:2], w[2:]}
+	}
+	return []string{w}
+}
+
+// isPart recognises t3, q3, s1, m6 and, of what is no number of months, 3t.
+func isPart(w string) bool {
+	return len(w) == 2 && (strings.IndexByte("tqsm", w[0]) >= 0 && isDigit(w[1]) || strings.IndexByte("tqs", w[1]) >= 0 && isDigit(w[0]))
 }
 
 // ordinal cuts what makes a number a rank: 1er, 2nd, 3e, 4ème, 3rd.
 func ordinal(w string) string {
 	n := strings.TrimLeft(w, "0123456789")
 	switch n {
-	case "er", "ere", "e", "eme", "nd", "nde", "st", "rd", "th":
+	case "er", "ere", "e", "eme", "ieme", "nd", "nde", "st", "rd", "th":
 		return strings.TrimSuffix(w, n)
 	}
 	return w

@@ -277,6 +277,22 @@ func TestReadPeriod(t *testing.T) {
 		{"du 01/07/2023 au 30/06/2024", "2023-07-01/2024-06-30", ""},
 		{"01/07/2023 - 30/06/2024", "2023-07-01/2024-06-30", ""},
 		{"2023-07-01 / 2024-06-30", "2023-07-01/2024-06-30", ""},
+		{"juil-25", "2025-07", "source_value_mapped"},
+		{"juil. 2025", "2025-07", ""},
+		{"mars 25", "2025-03", "source_value_mapped"},
+		{"S1 25", "2025-S1", "source_value_mapped"},
+		{"1er trim. 25", "2025-Q1", "source_value_mapped"},
+		{"T3 25", "2025-Q3", "trimestre_read_as_quarter"},
+		{"T3-25", "2025-Q3", "trimestre_read_as_quarter"},
+		{"1T2026", "2026-Q1", "trimestre_read_as_quarter"},
+		{"3T 2025", "2025-Q3", "trimestre_read_as_quarter"},
+		{"3T25", "2025-Q3", "trimestre_read_as_quarter"},
+		{"T32025", "2025-Q3", "trimestre_read_as_quarter"},
+		{"2S2025", "2025-S2", ""},
+		{"25 juil", "unknown_period_format", ""},
+		{"T5 25", "unknown_period_format", ""},
+		{"3M2025", "unknown_period_format", ""},
+		{"25", "unknown_period_format", ""},
 		{"01/01/2025-31/12/2025", "unknown_period_format", ""},
 		{"T5 2025", "unknown_period_format", ""},
 		{"S3 2025", "unknown_period_format", ""},
@@ -310,6 +326,17 @@ func TestReadPeriod(t *testing.T) {
 	}
 }
 
+func TestARefusedPeriodShowsWhatPeopleWrite(t *testing.T) {
+	for in, hint := range map[string]string{
+		"trois": "T3 2025", "01/07/2025": "écrivez 2025-07", "2025-07-01": "2025-07-01/2025-07-01",
+	} {
+		_, _, f := impact.ReadPeriod(in)
+		if f == nil || !strings.Contains(f.Hint.FR, hint) {
+			t.Errorf("%q: %+v", in, f)
+		}
+	}
+}
+
 func TestReadDate(t *testing.T) {
 	for in, want := range map[string]string{
 		"2024-12-31": "2024-12-31", "31/12/2024": "2024-12-31", "31.12.2024": "2024-12-31", "31-12-2024": "2024-12-31",
@@ -333,7 +360,7 @@ func TestReadDate(t *testing.T) {
 // What people write is read the same however it is spaced, and what is canonical
 // stays what it is.
 func FuzzReadPeriod(f *testing.F) {
-	for _, s := range []string{"T3 2025", "3e trimestre 2025", "mars 2025", "01/07/2023 - 30/06/2024", "2025-Q3", "du 1er mai 2025 au 2 mai 2025", "\xff/\xff"} {
+	for _, s := range []string{"T3 2025", "3e trimestre 2025", "mars 2025", "01/07/2023 - 30/06/2024", "2025-Q3", "juil-25", "3T25", "du 1er mai 2025 au 2 mai 2025", "\xff/\xff"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -208,6 +208,9 @@ func quantityOutOfRange(s string) *Fault {
 // String writes the decimal without exponent and without trailing zeros.
 func (q Quantity) String() string { return string(q.append(make([]byte, 0, 24))) }
 
+// french writes the digits as a French sentence does.
+func (q Quantity) french() string { return strings.Replace(q.String(), ".", ",", 1) }
+
 func (q Quantity) append(b []byte) []byte {
 	n := uint64(q)
 	if q < 0 {

@@ -41,6 +41,11 @@ func nearest(s string, texts iter.Seq2[string, string]) string {
 }
 
 func nearestOf(s string, texts []foldedText) string {
+	return nearestWithin(s, texts, len([]rune(Fold(s)))/3)
+}
+
+// nearestWithin lets so many letters change.
+func nearestWithin(s string, texts []foldedText, limit int) string {
 	const longest = 100 // no code or label is longer
 	if len(s) > longest {
 		return ""
@@ -49,7 +54,7 @@ func nearestOf(s string, texts []foldedText) string {
 	if len(want) == 0 {
 		return ""
 	}
-	best, answer, tied := max(1, len(want)/3)+1, "", false
+	best, answer, tied := limit+1, "", false
 	var rows distanceRows
 	for _, t := range texts {
 		if diff := len(t.runes) - len(want); diff > best || -diff > best {
@@ -131,6 +136,28 @@ func Fold(s string) string {
 		b.WriteString(plain)
 	}
 	return b.String()
+}
+
+// FoldCase writes a text without case and accents, its words separated by one
+// space. Signs stay: "k€" and "t/h" keep their meaning.
+func FoldCase(s string) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	for _, r := range s {
+		switch {
+		case unicode.IsSpace(r):
+			b.WriteByte(' ')
+		case unicode.Is(unicode.Mn, r):
+		default:
+			r = unicode.ToLower(r)
+			if plain := unaccented(r); plain != "" {
+				b.WriteString(plain)
+			} else {
+				b.WriteRune(r)
+			}
+		}
+	}
+	return strings.Join(strings.Fields(b.String()), " ")
 }
 
 // unaccented covers the letters of French and of its neighbours.

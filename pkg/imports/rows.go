@@ -73,7 +73,7 @@ func (w *worker) normalise(ref string) (name string, f organisation) {
 			return "", organisation{fault: &impact.Fault{
 				Code: "missing_field", Pointer: "/organisation",
 				Detail: impact.Text{FR: "La ligne ne dit pas de quelle organisation elle parle.", EN: "The row does not say which organisation it is about."},
-				Hint:   impact.Text{FR: "Ajoutez une colonne siret, ou le paramètre default_organisation.", EN: "Add a column siret, or the parameter default_organisation."},
+				Hint:   impact.Text{FR: "Donnez un siret, un siren, un rna ou une organisation, ou le paramètre default_organisation.", EN: "Give a siret, a siren, an rna or an organisation, or the parameter default_organisation."},
 			}}
 		}
 	}
