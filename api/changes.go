@@ -62,8 +62,10 @@ type FeedChange struct {
 // FeedChangeLinks leads on from a change.
 type FeedChangeLinks struct {
 	Self string `json:"self"`
-	// What a mandate or a membership opens to the network, or no longer does: what was written before is not in its feed, copy it from here.
+	// To a network, what a mandate in force or a membership opens: what was written before is not in its feed, copy it from here.
 	Snapshot *string `json:"snapshot" extensions:"x-nullable"`
+	// To a network, what a mandate or a membership that ended had opened: of your copy, drop what this address does not give any more. It gives what other mandates still open, and is refused (404, 422 unknown_organisation) when nothing is.
+	Forget *string `json:"forget" extensions:"x-nullable"`
 }
 
 // ChangeDays is how long a cursor of the feed holds.
@@ -81,7 +83,7 @@ const (
 //	@Description	Every change the caller may see, in the order in which it was committed: following the cursor loses nothing and a page read twice does no harm, as each change says what the resource is now.
 //	@Description	**First call, without cursor**: nothing but a place (`next_cursor`) and where to copy the collections (`snapshot`). Keep the cursor, copy, then follow from the cursor: what changed while you copied comes again.
 //	@Description	**Then** call with `cursor=next_cursor` until `caught_up`; with `wait`, an empty answer comes after that many seconds only, and a change as soon as it is committed. Save the cursor in the same transaction as the page. A resource changed again by a later commit is given there only; steps of a submission are all given, with their `action`. `deleted` also says that the caller may see it no more.
-//	@Description	Anonymous callers follow reference data, rights holders also `observation`, `submission`, `organisation`, `mandate`, `membership`, `consent`, `import` as far as their scopes and rights go. A right that begins (a mandate) does not bring what was written before: its change has `links.snapshot`. One that ends ends the feed at once.
+//	@Description	Anonymous callers follow reference data, rights holders also `observation`, `submission`, `organisation`, `mandate`, `membership`, `consent`, `import` as far as their scopes and rights go. A right that begins (a mandate) does not bring what was written before: its change has `links.snapshot`. One that ends ends the feed at once, and no `deleted` follows for what it had opened: its change has `links.forget`, drop from your copy what that address gives no more.
 //	@Description	Cursors hold 400 days. An older one, or one of a database that was restored to an earlier state, is refused with 410 `cursor_expired`: start again without cursor.
 //	@ID				followChanges
 //	@Tags			changes
@@ -290,7 +292,7 @@ func (s *server) feedChanges(c *call, list []impact.Change, about [8]byte) ([]Fe
 		x := &list[i]
 		out[i] = FeedChange{
 			Cursor: s.changeCursor(x.Position(), about), Type: string(x.Type), Op: string(x.Op), Action: optional(x.Action), ID: x.ID,
-			Organisation: optional(x.Organisation), UpdatedAt: instant(x.At), Links: s.changeLinks(x),
+			Organisation: optional(x.Organisation), UpdatedAt: instant(x.At), Links: s.changeLinks(c, x),
 		}
 		if x.Version > 0 {
 			out[i].Version = &x.Version
@@ -337,10 +339,10 @@ func (s *server) readChanges(c *call, list []impact.Change) error {
 	return err
 }
 
-func (s *server) changeLinks(x *impact.Change) FeedChangeLinks {
+func (s *server) changeLinks(c *call, x *impact.Change) FeedChangeLinks {
 	path := "/v1/" + string(x.Type) + "s/" + url.PathEscape(x.ID)
 	of := url.PathEscape(string(x.Organisation))
-	var opened string
+	var opened, closed string
 	switch x.Type {
 	case impact.TerritoryChange:
 		path = "/v1/territories/" + url.PathEscape(x.ID)
@@ -348,13 +350,30 @@ func (s *server) changeLinks(x *impact.Change) FeedChangeLinks {
 		path = "/v1/organisations/" + of + "/consents"
 	case impact.MembershipChange:
 		path, opened = "/v1/organisations/"+of+"/memberships", "/v1/organisations/"+of
+		if x.Op == impact.OpDeleted {
+			opened, closed = "", opened
+		}
 	case impact.MandateChange:
-		opened = "/v1/observations?organisation=" + of
+		shown := "/v1/observations?organisation=" + of
+		m, _ := x.Resource.(impact.Mandate)
+		switch m.StateOn(impact.DateOf(s.Now())) {
+		case impact.Granted:
+			opened = shown
+		case impact.Revoked, impact.Expired:
+			closed = shown
+		}
 	}
 	links := FeedChangeLinks{Self: s.PublicURL + path}
+	if c.principal.Role != impact.RoleNetwork { // the others keep what is theirs
+		return links
+	}
 	if opened != "" {
 		opened = s.PublicURL + opened
 		links.Snapshot = &opened
+	}
+	if closed != "" {
+		closed = s.PublicURL + closed
+		links.Forget = &closed
 	}
 	return links
 }

@@ -170,14 +170,16 @@ func TestANetworkFollowsWithinItsMandates(t *testing.T) {
 		if d := cmp.Diff(any(shown.json(t)), mandate["resource"]); d != "" {
 			t.Error(d)
 		}
-		// The way to what it opened.
-		opened := n.get(t, strings.TrimPrefix(mandate["links"].(map[string]any)["snapshot"].(string), publicURL))
-		if len(opened.at(t, "/data").([]any)) != 1 {
-			t.Errorf("%s", opened.body)
+		// The way to what it opened; the organisation has nothing to copy.
+		links := mandate["links"].(map[string]any)
+		opened := n.get(t, strings.TrimPrefix(links["snapshot"].(string), publicURL))
+		if len(opened.at(t, "/data").([]any)) != 1 || links["forget"] != nil {
+			t.Errorf("%v %s", links, opened.body)
 		}
 		// The organisation sees what the network writes for it, and the reverse.
 		theirs := x.began(t, "?types=observation")
 		cursor = a.at(t, "/next_cursor").(string)
+		own := x.began(t, "?types=mandate")
 		if a := n.post(t, "/v1/observations", hours(object{"organisation": string(w.atelier.ID), "period": "2025-Q1", "value": 12})); a.status != http.StatusCreated {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
@@ -199,7 +201,69 @@ func TestANetworkFollowsWithinItsMandates(t *testing.T) {
 		if d := cmp.Diff([]string{"mandate updated revoked"}, told(data)); d != "" {
 			t.Error(d)
 		}
+		// What to drop is what it gives no more: here all of it.
+		links = data[0].(map[string]any)["links"].(map[string]any)
+		if links["snapshot"] != nil || links["forget"] == nil {
+			t.Fatalf("%v", links)
+		}
+		refused(t, n.get(t, path(t, links["forget"])), http.StatusUnprocessableEntity, "validation_failed")
+		// The organisation keeps what is its own.
+		data, _ = x.changed(t, own, "&types=mandate")
+		for _, d := range data {
+			links := d.(map[string]any)["links"].(map[string]any)
+			if links["snapshot"] != nil || links["forget"] != nil {
+				t.Errorf("%v", links)
+			}
+		}
+		if len(data) != 1 {
+			t.Errorf("%v", told(data))
+		}
 	})
+}
+
+// TestANetworkIsToldOfOtherEnds holds what a network is told to copy and to
+// drop by the other things that open and close: a mandate that is asked for
+// opens nothing, a member that leaves takes its entry along.
+func TestANetworkIsToldOfOtherEnds(t *testing.T) {
+	w := embedded(t)
+	x, n := w.organisation, w.network
+	cursor := n.began(t, "")
+	last := func(kind string) map[string]any {
+		t.Helper()
+		data, a := n.changed(t, cursor, "")
+		if cursor = a.at(t, "/next_cursor").(string); len(data) == 0 {
+			t.Fatalf("nothing is told of the %s", kind)
+		}
+		m := data[len(data)-1].(map[string]any)
+		if m["type"] != kind {
+			t.Fatalf("%v", m)
+		}
+		return m["links"].(map[string]any)
+	}
+	member := "/v1/networks/" + string(w.federation.ID) + "/members/siren:732829320"
+	n.do(t, http.MethodPut, member, object{"from": "2024-01-01"})
+	if links := last("membership"); links["snapshot"] == nil || links["forget"] != nil {
+		t.Errorf("joined: %v", links)
+	}
+	asked := n.post(t, "/v1/mandates", object{"from": object{"organisation": "siren:732829320"}, "scopes": []string{"observations.read"}})
+	if asked.status != http.StatusCreated {
+		t.Fatalf("%d %s", asked.status, asked.body)
+	}
+	if links := last("mandate"); links["snapshot"] != nil || links["forget"] != nil {
+		t.Errorf("asked for: %v", links)
+	}
+	if a := x.post(t, path(t, asked.header.Get("Location"))+"/refuse", nil); a.status != http.StatusOK {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	if links := last("mandate"); links["snapshot"] != nil || links["forget"] != nil {
+		t.Errorf("refused: %v", links)
+	}
+	n.do(t, http.MethodDelete, member, nil)
+	links := last("membership")
+	if links["snapshot"] != nil || links["forget"] == nil {
+		t.Fatalf("left: %v", links)
+	}
+	refused(t, n.get(t, path(t, links["forget"])), http.StatusNotFound, "not_found")
 }
 
 // TestEveryTypeShowsItsResource holds that each type of change has a source and
