@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,7 +91,9 @@ func (s *server) members(ctx context.Context, c *call, stated []stated) (map[str
 // mentioned tells that something is already said of a place: what could not be
 // read is not also missing.
 func mentioned(faults []impact.Fault, pointer string) bool {
-	return slices.ContainsFunc(faults, func(f impact.Fault) bool { return f.Pointer == pointer || f.Pointer == "" })
+	return slices.ContainsFunc(faults, func(f impact.Fault) bool {
+		return f.Pointer == pointer || f.Pointer == "" || strings.HasPrefix(f.Pointer, pointer+"/")
+	})
 }
 
 // actingFor finds the organisation the caller acts for: exactly one, and one it

@@ -136,6 +136,9 @@ func TestMembersAreSynchronised(t *testing.T) {
 		}
 		at = strings.TrimPrefix(a.at(t, "/links/related").(string), publicURL)
 		held := x.get(t, at)
+		if hint := a.at(t, "/hint").(string); !strings.Contains(hint, "POST "+at+"/confirm") || !strings.Contains(hint, "POST "+at+"/cancel") {
+			t.Error(hint)
+		}
 		if fmt.Sprint(held.at(t, "/deletions/planned"), " ", held.at(t, "/deletions/in_scope")) != "1 2" {
 			t.Errorf("%s", held.body)
 		}

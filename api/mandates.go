@@ -15,7 +15,7 @@ import (
 type MandateStore interface {
 	Mandates(ctx context.Context, p impact.Principal, f impact.MandateFilter, page impact.Page) ([]impact.Mandate, []string, error)
 	Mandate(ctx context.Context, p impact.Principal, id impact.MandateID) (impact.Mandate, error)
-	CreateMandate(ctx context.Context, p impact.Principal, m impact.Mandate) (impact.Mandate, error)
+	CreateMandate(ctx context.Context, p impact.Principal, m impact.Mandate) (impact.Mandate, impact.Outcome, error)
 	DecideMandate(ctx context.Context, p impact.Principal, id impact.MandateID, action impact.MandateAction) (impact.Mandate, error)
 	MandateUses(ctx context.Context, p impact.Principal, id impact.MandateID, page impact.Page) ([]impact.MandateUse, []string, error)
 	// Mandated tells which uses a network's mandates allow today, LogUses keeps
@@ -157,12 +157,13 @@ func bound(d impact.Date, fits func(impact.Period) bool) string {
 	return d.String()
 }
 
-// periodOrDay reads a period, or one day.
+// periodOrDay reads a period as people write it, or one day.
 func periodOrDay(text string) (impact.Period, *impact.Fault) {
 	if d, fault := impact.ParseDate(text); fault == nil {
 		return impact.Period{Start: d, End: d}, nil
 	}
-	return impact.ParsePeriod(text)
+	p, _, fault := impact.ReadPeriod(text)
+	return p, fault
 }
 
 // mandateOf resolves what was stated into the domain's noun.
@@ -287,13 +288,14 @@ func (s *server) giver(ctx context.Context, c *call, ref string, wrong func(stri
 // createMandate requests or grants a mandate.
 //
 //	@Summary		Request a mandate, or grant one
-//	@Description	A network requests, naming one of its members: the mandate is `requested` until the organisation grants or refuses it. An organisation grants at once. A mandate gives the scopes it names on the indicators and periods it names, from valid_from to valid_to; no scope implies another: to correct or delete what stands takes both observations.read and observations.write.
+//	@Description	A network requests, naming one of its members: the mandate is `requested` until the organisation grants or refuses it; requested again meanwhile, it is the same one (200). An organisation grants at once. A mandate gives the scopes it names on the indicators and periods it names, from valid_from to valid_to; no scope implies another: to correct or delete what stands takes both observations.read and observations.write.
 //	@ID				createMandate
 //	@Tags			networks
 //	@Accept			json
 //	@Produce		json
 //	@Param			Idempotency-Key	header		string			false	"Makes a repeated request answer what it answered first"
 //	@Param			body			body		MandateInput	true	"The mandate"
+//	@Success		200				{object}	Mandate
 //	@Success		201				{object}	Mandate
 //	@Header			201				{string}	Location	"Address of the mandate"
 //	@Header			201				{string}	ETag		"Its version"
@@ -317,11 +319,15 @@ func (s *server) createMandate(c *call) error {
 		if err != nil {
 			return nil, err
 		}
-		created, err := s.Mandates.CreateMandate(ctx, c.principal, m)
+		created, outcome, err := s.Mandates.CreateMandate(ctx, c.principal, m)
 		if err != nil {
 			return nil, err
 		}
-		return c.reply(http.StatusCreated, s.mandate(c, &created)).at("/v1/mandates/" + string(created.ID)).version(created.Version), nil
+		status := http.StatusCreated
+		if outcome == impact.Unchanged {
+			status = http.StatusOK
+		}
+		return c.reply(status, s.mandate(c, &created)).at("/v1/mandates/" + string(created.ID)).version(created.Version), nil
 	})
 }
 

@@ -70,7 +70,7 @@ func (w *world) mandatedMembers(b testing.TB, n int) []string {
 	refs := make([]string, n)
 	for i := range refs {
 		o := w.register(b, admin, impact.Organisation{Name: fmt.Sprint("Membre ", i), Class: impact.Association, ESS: "true", OpenedOn: impact.MinDate, ClosedOn: impact.MaxDate})
-		_, err := w.store.CreateMandate(b.Context(), impact.Principal{Client: "setup", Role: impact.RoleOrganisation, Organisation: o.ID}, impact.Mandate{
+		_, _, err := w.store.CreateMandate(b.Context(), impact.Principal{Client: "setup", Role: impact.RoleOrganisation, Organisation: o.ID}, impact.Mandate{
 			Network: w.federation.ID, Scopes: []impact.Scope{impact.ObservationsWrite, impact.ObservationsRead},
 			Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
 		})

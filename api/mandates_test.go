@@ -51,6 +51,49 @@ func (w *world) uses(t testing.TB, mandate string) (lines []string) {
 	return lines
 }
 
+// A request that waits is made once, and named only to who would be helped by it.
+func TestAPendingRequest(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		w.member(t)
+		ask := func(indicator, from string, status int) string {
+			t.Helper()
+			a := w.network.post(t, "/v1/mandates", object{"from": object{"organisation": "siren:732829320"}, "scopes": []string{"observations.write"}, "indicators": []string{indicator}, "periods": object{"from": from}})
+			if a.status != status || a.at(t, "/periods/from") != "2026-Q2" && a.at(t, "/periods/from") != "2025" {
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+			return a.at(t, "/id").(string)
+		}
+		first := ask("training_hours", "T2 2026", 201)
+		if again := ask("training_hours", "2026-Q2", 200); again != first {
+			t.Errorf("%s is requested again as %s", first, again)
+		}
+		if other := ask("training_hours", "2025", 201); other == first {
+			t.Error("another period is another request")
+		}
+		row := func(indicator, period string) string {
+			return string(w.network.post(t, "/v1/observations", object{"organisation": string(w.atelier.ID), "indicator": indicator, "territory": "commune-69266", "period": period, "value": 1, "unit": "h"}).body)
+		}
+		if got := row("training_hours", "2026-Q2"); !strings.Contains(got, first+"/grant") {
+			t.Error(got)
+		}
+		for _, x := range [][2]string{{"volunteer_hours", "2026-Q2"}, {"training_hours", "2024"}} {
+			if got := row(x[0], x[1]); !strings.Contains(got, "not_mandated") || strings.Contains(got, first) {
+				t.Error(x, got)
+			}
+		}
+		if a := w.organisation.post(t, "/v1/mandates/"+first+"/refuse", nil); a.status != 200 {
+			t.Fatalf("%s", a.body)
+		}
+		if again := ask("training_hours", "2026-Q2", 201); again == first {
+			t.Error("a refused request is asked anew")
+		}
+		a := w.network.post(t, "/v1/mandates", object{"from": object{"organisation": "siren:732829320"}, "scopes": []string{"observations.write"}, "indicators": []string{"formation"}})
+		if faults := a.at(t, "/errors").([]any); len(faults) != 1 || faults[0].(object)["pointer"] != "/indicators/0" {
+			t.Errorf("%s", a.body)
+		}
+	})
+}
+
 func TestLifeOfAMandate(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		ask := object{"from": object{"organisation": "siren:732829320"}, "scopes": []string{"observations.write"}, "indicators": []string{"recovery_rate", "insertion_hours"}, "periods": object{"from": "2024", "to": "2025-Q2"}, "valid_to": "2099-12-31"}

@@ -86,7 +86,7 @@ func (n *nightly) member(ctx context.Context, s *store.Store, admin impact.Princ
 		return err
 	}
 	p := impact.Principal{Client: fmt.Sprintf("load-%d", i), Role: impact.RoleOrganisation, Organisation: o.ID, Scopes: impact.AllowedScopes(impact.RoleOrganisation)}
-	_, err = s.CreateMandate(ctx, p, impact.Mandate{
+	_, _, err = s.CreateMandate(ctx, p, impact.Mandate{
 		Organisation: o.ID, Network: network, Scopes: []impact.Scope{impact.ObservationsRead, impact.ObservationsWrite, impact.OrganisationsRead},
 		Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
 	})

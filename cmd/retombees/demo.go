@@ -242,7 +242,7 @@ func writeDemoNetwork(ctx context.Context, s *store.Store, today impact.Date, me
 		Client: demoOrganisationClient.id, Name: demoOrganisationClient.name, Role: impact.RoleOrganisation, Organisation: members[0].ID,
 		Scopes: impact.AllowedScopes(impact.RoleOrganisation),
 	}
-	_, err = s.CreateMandate(ctx, giver, impact.Mandate{
+	_, _, err = s.CreateMandate(ctx, giver, impact.Mandate{
 		Network: n.ID, Scopes: []impact.Scope{impact.ObservationsRead, impact.ObservationsWrite, impact.SubmissionsManage, impact.AggregatesLive},
 		Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: today, ValidTo: impact.MaxDate,
 	})

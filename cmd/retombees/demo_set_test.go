@@ -168,7 +168,7 @@ func TestTheDemonstrationPassesEveryCheckWithoutAWarning(t *testing.T) {
 				row.Resolved, row.Faults, row.Warnings = checker.Resolve(&s.Statements[n], o)
 				rows[n] = row
 			}
-			checker.Reconcile(rows, known)
+			checker.Reconcile(rows, known, nil)
 			for n, row := range rows {
 				statements++
 				for _, f := range append(row.Faults, row.Warnings...) {

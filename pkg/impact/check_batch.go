@@ -252,12 +252,13 @@ type batch struct {
 	// alone: each row is compared with what is known and would stay, as if it
 	// were the only one of the batch.
 	alone bool
-	// overlaps gathers the periods that each row cannot stand beside.
-	overlaps map[*Row][]Period
+	// overlaps gathers the values that each row cannot stand beside.
+	overlaps map[*Row][]rival
+	sight    func(*Observation) Sight
 
 	// Room used again by one check after the other.
 	spans []batchCell
-	told  []Period
+	seen  []Period
 	held  []TerritoryKey
 	found []*Observation
 }
@@ -274,9 +275,13 @@ type knownCells struct {
 //
 // Each row is compared with what is known before it is compared with the other
 // rows: a rejected row is not stored, so it hurts no other. Rows that are good
-// but for each other are all rejected.
-func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation) {
-	b := batch{c: c, known: make(map[Neighbour]*knownCells, len(known))}
+// but for each other are all rejected. sight tells what the sender may know of
+// a value in known; nil when all are its own.
+func (c *Checker) Reconcile(rows []*Row, known map[Neighbour][]Observation, sight func(*Observation) Sight) {
+	if sight == nil {
+		sight = func(*Observation) Sight { return Sight{By: ReportedByOrganisation, Owner: true, Reads: true} }
+	}
+	b := batch{c: c, sight: sight, known: make(map[Neighbour]*knownCells, len(known))}
 	n := 0
 	for _, row := range rows {
 		n += len(row.Cells)
@@ -496,8 +501,8 @@ func (b *batch) checkSameCell() {
 			if x.row.View && x.obs != &x.row.Cells[0] {
 				continue // said once, at the first part
 			}
-			x.row.Faults = append(x.row.Faults, *duplicate(y.index))
-			y.row.Faults = append(y.row.Faults, *duplicate(x.index))
+			x.row.Faults = append(x.row.Faults, *duplicate(x.row, y))
+			y.row.Faults = append(y.row.Faults, *duplicate(y.row, x))
 			continue
 		}
 		a, ok1 := number(x.obs)
@@ -511,11 +516,34 @@ func (b *batch) checkSameCell() {
 	}
 }
 
-func duplicate(other int) *Fault {
-	return newFault("duplicate_in_file", "",
-		"La ligne "+rowNumber(other)+" déclare le même fait.", "Row "+rowNumber(other)+" states the same fact.",
+func duplicate(row *Row, other *batchCell) *Fault {
+	n := rowNumber(other.index)
+	f := newFault("duplicate_in_file", "",
+		"La ligne "+n+" déclare le même fait.", "Row "+n+" states the same fact.",
 		"N'en gardez qu'une, ou distinguez-les par le territoire, la période ou la ventilation.",
 		"Keep one of them, or tell them apart by territory, period or disaggregation.")
+	if Merged(row.Warnings) || Merged(other.row.Warnings) {
+		f.AfterMerger(row.Territory)
+	}
+	return f
+}
+
+// Merged tells, by its warnings, that a row was stated for a territory that has
+// become another one.
+func Merged(warnings []Fault) bool {
+	return slices.ContainsFunc(warnings, func(w Fault) bool { return w.Code == "retired_territory" })
+}
+
+// AfterMerger says of two rows for one fact that they were stated for territories
+// that are one by now.
+func (f *Fault) AfterMerger(t *Territory) {
+	name := string(t.ID) + " (" + t.Name + ")"
+	f.Detail.FR += " Leurs communes ont fusionné : c'est " + name + " pour toutes deux."
+	f.Detail.EN += " Their communes have merged: both are " + name + "."
+	f.Hint = Text{
+		"Réunissez-les en une seule ligne pour " + name + " ; un indicateur qui s'additionne y prend leur somme.",
+		"Make one row of them for " + name + "; an indicator that adds up takes their sum there.",
+	}
 }
 
 func componentsDisagree(code string, x, y *batchCell) *Fault {
@@ -549,16 +577,16 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 	for i := range spans {
 		for j := i + 1; j < len(spans) && !b.alone; j++ {
 			if clash(spans[i].obs.Period, spans[i].gran, spans[j].obs.Period, spans[j].gran) {
-				b.overlap(pair, spans[i].obs.Period, spans[j].obs.Period)
-				b.overlap(pair, spans[j].obs.Period, spans[i].obs.Period)
+				b.overlap(pair, spans[i].obs.Period, rival{spans[j].obs, false})
+				b.overlap(pair, spans[j].obs.Period, rival{spans[i].obs, false})
 			} else if spans[j].obs.Period.Start.Year() > spans[i].obs.Period.End.Year() {
 				break // sorted: those that follow are later still
 			}
 		}
 	}
-	told := b.told[:0] // periods of the database already compared
+	seen := b.seen[:0] // periods of the database already compared
 	for o := range known.values {
-		if slices.Contains(told, o.Period) {
+		if slices.Contains(seen, o.Period) {
 			continue
 		}
 		g := o.Period.Granularity()
@@ -566,14 +594,14 @@ func (b *batch) checkPeriods(pair []batchCell, known *knownCells) {
 		if slices.ContainsFunc(spans, clashes) && b.withdraws(o) {
 			continue
 		}
-		told = append(told, o.Period)
+		seen = append(seen, o.Period)
 		for i := range spans {
 			if clashes(spans[i]) {
-				b.overlap(pair, spans[i].obs.Period, o.Period)
+				b.overlap(pair, spans[i].obs.Period, rival{o, true})
 			}
 		}
 	}
-	b.told = told
+	b.seen = seen
 }
 
 // clash tells that two periods of one organisation and indicator cannot both
@@ -589,9 +617,9 @@ func clash(p Period, pg Granularity, q Period, qg Granularity) bool {
 }
 
 // overlap notes that the rows of pair that hold a number for p clash with other.
-func (b *batch) overlap(pair []batchCell, p, other Period) {
+func (b *batch) overlap(pair []batchCell, p Period, other rival) {
 	if b.overlaps == nil {
-		b.overlaps = map[*Row][]Period{}
+		b.overlaps = map[*Row][]rival{}
 	}
 	for i := range pair {
 		if c := &pair[i]; c.obs.Period == p && c.obs.Value != nil {
@@ -600,7 +628,7 @@ func (b *batch) overlap(pair []batchCell, p, other Period) {
 	}
 }
 
-// tellOverlaps says to each row, once, all the periods it clashes with.
+// tellOverlaps says to each row, once, all the values it clashes with.
 func (b *batch) tellOverlaps() {
 	if len(b.overlaps) == 0 {
 		return
@@ -608,34 +636,10 @@ func (b *batch) tellOverlaps() {
 	for i := range b.cells {
 		row := b.cells[i].row
 		if others := b.overlaps[row]; others != nil {
-			row.Faults = append(row.Faults, *overlappingPeriod(row.Period, others))
+			row.Faults = append(row.Faults, *b.overlappingPeriod(row.Period, others))
 			delete(b.overlaps, row)
 		}
 	}
-}
-
-func overlappingPeriod(p Period, others []Period) *Fault {
-	slices.SortFunc(others, func(p, q Period) int {
-		return cmp.Or(cmp.Compare(p.Start, q.Start), cmp.Compare(p.End, q.End))
-	})
-	others = slices.Compact(others)
-	var names []string
-	for _, o := range others[:min(len(others), 12)] { // the months of a year
-		names = append(names, o.String())
-	}
-	if len(others) > len(names) {
-		names = append(names, "…")
-	}
-	list := strings.Join(names, ", ")
-	hint := Text{"supprimez d'abord l'autre valeur.", "delete the other value first."}
-	if len(others) > 1 {
-		hint = Text{"supprimez d'abord les autres valeurs.", "delete the other values first."}
-	}
-	return newFault("overlapping_period", p.String(),
-		"Une valeur existe déjà pour "+list+" : une seule fréquence par année civile, sans chevauchement.",
-		"A value already stands for "+list+": one frequency per calendar year, without overlap.",
-		"Déclarez à la même fréquence que le reste de l'année, ou "+hint.FR,
-		"State at the same frequency as the rest of the year, or "+hint.EN).at("/period")
 }
 
 // checkTerritories refuses a territory and one inside it, for one organisation,
@@ -693,14 +697,24 @@ func (b *batch) checkTerritories(same []batchCell, known *knownCells) {
 			}
 		}
 		if other != 0 {
-			t := g.ByKey(other)
-			same[i].row.Faults = append(same[i].row.Faults, *newFault("overlapping_territory", string(g.ByKey(o.Territory).ID),
-				"Une valeur existe déjà pour "+string(t.ID)+" ("+t.Name+") et la même période : l'un contient l'autre.",
-				"A value already stands for "+string(t.ID)+" ("+t.Name+") and the same period: one contains the other.",
-				"Déclarez au territoire le plus fin, ou supprimez d'abord l'autre valeur.",
-				"State at the finest territory, or delete the other value first.").at("/territory"))
+			same[i].row.Faults = append(same[i].row.Faults, *b.overlappingTerritory(o, b.holder(same, known, other)))
 		}
 	}
+}
+
+// holder finds the value at a territory that a row clashes with.
+func (b *batch) holder(same []batchCell, known *knownCells, k TerritoryKey) rival {
+	for o := range known.values {
+		if o.Period == same[0].obs.Period && o.Territory == k && !b.withdraws(o) {
+			return rival{o, true}
+		}
+	}
+	for i := range same {
+		if o := same[i].obs; o.Territory == k && o.Value != nil {
+			return rival{o, false}
+		}
+	}
+	panic("a territory is held by nothing")
 }
 
 // checkParts compares the parts of a disaggregation with the whole, at one

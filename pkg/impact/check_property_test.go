@@ -134,7 +134,7 @@ func TestStatementProperties(t *testing.T) {
 				shuffled = append(shuffled, statements[i])
 			}
 			rows := batchOf(t, shuffled...)
-			checker().Reconcile(rows, nil)
+			checker().Reconcile(rows, nil, nil)
 			out := map[int]string{}
 			for at, i := range order {
 				out[i] = strings.Join(slices.Compact(places(rows[at].Faults)), ", ") + "|" + strings.Join(slices.Compact(places(rows[at].Warnings)), ", ")

@@ -451,7 +451,7 @@ func TestReconcile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			rows := batchOf(t, c.rows...)
-			checker().Reconcile(rows, knownFrom(batchOf(t, c.known...)))
+			checker().Reconcile(rows, knownFrom(batchOf(t, c.known...)), nil)
 			var got []string
 			for _, r := range rows {
 				line := strings.Join(places(r.Faults), ", ")
@@ -550,7 +550,7 @@ func TestARejectedRowLeavesTheBatchAndHurtsNoOther(t *testing.T) {
 			known := knownFrom(batchOf(t, c.known...))
 			for range 2 { // forwards, then backwards
 				rows := batchOf(t, c.rows...)
-				checker().Reconcile(rows, known)
+				checker().Reconcile(rows, known, nil)
 				var got []string
 				for _, r := range rows {
 					got = append(got, strings.Join(places(r.Faults), ", "))
@@ -569,7 +569,7 @@ func TestARejectedRowLeavesTheBatchAndHurtsNoOther(t *testing.T) {
 func TestARowRejectedByItselfHurtsNoOther(t *testing.T) {
 	rows := batchOf(t, hours(func(s *impact.Statement) { s.Territory = "metropole-200046977" }), hours())
 	rows[0].Faults = []impact.Fault{{Code: "inconsistent"}}
-	checker().Reconcile(rows, nil)
+	checker().Reconcile(rows, nil, nil)
 	if len(rows[0].Faults) != 1 || len(rows[1].Faults) != 0 {
 		t.Errorf("got %v and %v", places(rows[0].Faults), places(rows[1].Faults))
 	}
@@ -580,11 +580,11 @@ func TestAnOverlappingPeriodListsAllStoredPeriods(t *testing.T) {
 		return hours(func(s *impact.Statement) { s.Period = p })
 	}
 	rows := batchOf(t, period("2025"))
-	checker().Reconcile(rows, knownFrom(batchOf(t, period("2025-Q3"), period("2025-Q1"), period("2025-Q2"))))
+	checker().Reconcile(rows, knownFrom(batchOf(t, period("2025-Q3"), period("2025-Q1"), period("2025-Q2"))), nil)
 	if len(rows[0].Faults) != 1 {
 		t.Fatalf("want one fault, got %v", places(rows[0].Faults))
 	}
-	if d := rows[0].Faults[0].Detail; !strings.Contains(d.EN, "2025-Q1, 2025-Q2, 2025-Q3:") || !strings.Contains(d.FR, "2025-Q1, 2025-Q2, 2025-Q3 :") {
+	if d := rows[0].Faults[0].Detail; !strings.Contains(d.EN, "2025-Q1, commune-69266 (Villeurbanne), stated by you; and for 2025-Q2, 2025-Q3:") || !strings.Contains(d.FR, "et pour 2025-Q2, 2025-Q3 :") {
 		t.Errorf("the detail lists the three quarters: %+v", d)
 	}
 }
@@ -673,7 +673,7 @@ func BenchmarkReconcile1000(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Neighbours(rows)
-		c.Reconcile(rows, known)
+		c.Reconcile(rows, known, nil)
 	}
 	for _, r := range rows {
 		if len(r.Faults) > 0 {

@@ -94,7 +94,7 @@ func TestRunningTotals(t *testing.T) {
 			}))
 		}
 		rows := batchOf(t, statements...)
-		c.Reconcile(rows, nil)
+		c.Reconcile(rows, nil, nil)
 		for _, r := range rows {
 			if len(r.Faults) > 0 {
 				t.Fatal(r.Faults)
@@ -131,7 +131,7 @@ func TestRunningTotals(t *testing.T) {
 	// What is stored counts too, and months as well as quarters.
 	stored := batchOf(t, hours(func(s *impact.Statement) { s.Period, s.Value = "2025-01", "10" }), hours(func(s *impact.Statement) { s.Period, s.Value = "2025-02", "20" }))
 	next := batchOf(t, hours(func(s *impact.Statement) { s.Period, s.Value = "2025-03", "31" }))
-	c.Reconcile(next, knownFrom(stored))
+	c.Reconcile(next, knownFrom(stored), nil)
 	if len(next[0].Warnings) != 1 || next[0].Warnings[0].Code != "plausibility" {
 		t.Errorf("%+v", next[0].Warnings)
 	}

@@ -70,6 +70,15 @@ func (m *Mandate) StateOn(today Date) MandateState {
 	return m.State
 }
 
+// SameRequest tells that granting one of two requests of a network would give it
+// what the other asks for; those that begin today at the latest begin alike.
+func (m *Mandate) SameRequest(o *Mandate, today Date) bool {
+	scopes := func(m *Mandate) []Scope { return slices.Sorted(slices.Values(m.Scopes)) }
+	return m.State == Requested && o.State == Requested && m.Network == o.Network && m.Organisation == o.Organisation &&
+		slices.Equal(scopes(m), scopes(o)) && (m.Indicators == nil) == (o.Indicators == nil) && slices.Equal(m.Indicators, o.Indicators) &&
+		m.Periods == o.Periods && max(m.ValidFrom, today) == max(o.ValidFrom, today) && m.ValidTo == o.ValidTo
+}
+
 // Spread adds to the indicators their components: a right on a ratio is a right
 // on what it is computed from. nil, all indicators, stays nil.
 func (m *Mandate) Spread(c *Catalogue) {
@@ -109,7 +118,7 @@ type Lack int
 
 // What a mandate may lack; LacksNothing means that it covers the use.
 const (
-	LacksMandate Lack = iota // none was ever asked for, or all were refused
+	LacksMandate Lack = iota // none that would help was asked for, or all were refused
 	LacksScope
 	LacksRevoked
 	LacksDecision // requested, not yet decided
@@ -131,6 +140,11 @@ func (m *Mandate) Covers(u Use, today Date) Lack {
 	case m.State == Revoked:
 		return LacksRevoked
 	case m.State != Granted:
+		granted := *m
+		granted.State = Granted
+		if l := granted.Covers(u, today); l != LacksNothing && l != LacksStart {
+			return LacksMandate
+		}
 		return LacksDecision
 	case today > m.ValidTo:
 		return LacksExpired

@@ -63,7 +63,7 @@ func (w *worker) members(ctx context.Context) error {
 		return err
 	}
 	return w.Store.WriteImport(ctx, w.job, func(context.Context) (impact.ImportProgress, error) {
-		report := impact.ImportReport{Planned: len(results.Ended), Scoped: results.InForce, Problem: &impact.ImportProblem{Code: refusal.Code, Detail: refusal.Detail, Hint: refusal.Hint}}
+		report := impact.ImportReport{Planned: len(results.Ended), Scoped: results.InForce, Problem: &impact.ImportProblem{Code: refusal.Code, Detail: refusal.Detail, Hint: confirmOrCancel(w.job.ID)}}
 		return impact.ImportProgress{Report: report, RowsTotal: w.total, File: &w.file, State: impact.ImportHeld}, nil
 	})
 }

@@ -30,7 +30,7 @@ func (w *worker) guard(ctx context.Context) (held bool, err error) {
 	p := impact.ImportProgress{Report: report, RowsTotal: w.total, File: &w.file}
 	if !report.Passed {
 		p.State = impact.ImportHeld
-		p.Report.Problem = deleteGuard(report.Planned, report.Scoped, w.unclear)
+		p.Report.Problem = deleteGuard(w.job.ID, report.Planned, report.Scoped, w.unclear)
 	} else {
 		p.Report.Problem = nil
 	}
@@ -38,7 +38,7 @@ func (w *worker) guard(ctx context.Context) (held bool, err error) {
 	return !report.Passed, err
 }
 
-func deleteGuard(planned, scoped, unclear int) *impact.ImportProblem {
+func deleteGuard(id impact.ImportID, planned, scoped, unclear int) *impact.ImportProblem {
 	n, of := strconv.Itoa(planned), strconv.Itoa(scoped)
 	p := &impact.ImportProblem{
 		Code: "delete_guard",
@@ -46,10 +46,7 @@ func deleteGuard(planned, scoped, unclear int) *impact.ImportProblem {
 			FR: n + " observations sur les " + of + " du périmètre sont absentes du fichier et seraient supprimées. Rien n'est encore écrit.",
 			EN: n + " of the " + of + " observations of the scope are absent from the file and would be deleted. Nothing is written yet.",
 		},
-		Hint: impact.Text{
-			FR: "Si c'est voulu, POST …/confirm ; sinon POST …/cancel, complétez le fichier, et renvoyez-le.",
-			EN: "If this is meant, POST …/confirm; else POST …/cancel, complete the file, and send it again.",
-		},
+		Hint: confirmOrCancel(id),
 	}
 	if unclear > 0 {
 		m := strconv.Itoa(unclear)
@@ -57,6 +54,15 @@ func deleteGuard(planned, scoped, unclear int) *impact.ImportProblem {
 		p.Detail.EN += " " + m + " rows do not say which fact they are about: what they meant to keep would be deleted."
 	}
 	return p
+}
+
+// confirmOrCancel says what to do with an import that is held.
+func confirmOrCancel(id impact.ImportID) impact.Text {
+	at := "POST /v1/imports/" + string(id)
+	return impact.Text{
+		FR: "Si c'est voulu, " + at + "/confirm ; sinon " + at + "/cancel, complétez le fichier, et renvoyez-le.",
+		EN: "If this is meant, " + at + "/confirm; else " + at + "/cancel, complete the file, and send it again.",
+	}
 }
 
 // scoped gives the observations of the scope that the caller may see.

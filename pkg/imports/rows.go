@@ -120,7 +120,7 @@ func (w *worker) read(src *format.StatementRow) *line {
 		warnings = slices.Insert(slices.Clone(warnings), 0, *found.warning)
 	}
 	if twin, twice := w.twins[src.Row]; twice {
-		faults = append(slices.Clone(faults), duplicate(place{src.Row, src.Line}, twin))
+		faults = append(slices.Clone(faults), duplicate(src.Line, twin, row.Territory, impact.Merged(warnings)))
 	}
 	src.Tell(faults, warnings)
 	if w.asked.RejectWarnings {
@@ -132,13 +132,17 @@ func (w *worker) read(src *format.StatementRow) *line {
 	return l
 }
 
-func duplicate(here, other place) impact.Fault {
-	a, b := strconv.Itoa(min(here.line, other.line)), strconv.Itoa(max(here.line, other.line))
-	return impact.Fault{
+func duplicate(line int, other place, t *impact.Territory, merged bool) impact.Fault {
+	a, b := strconv.Itoa(min(line, other.line)), strconv.Itoa(max(line, other.line))
+	f := impact.Fault{
 		Code: "duplicate_in_file", Value: strconv.Itoa(other.line),
 		Detail: impact.Text{FR: "Les lignes " + a + " et " + b + " du fichier déclarent le même fait.", EN: "Lines " + a + " and " + b + " of the file state the same fact."},
 		Hint:   impact.Text{FR: "Gardez celle qui est juste ; aucune des deux n'est écrite.", EN: "Keep the one that is right; neither of them is written."},
 	}
+	if merged || other.merged {
+		f.AfterMerger(t)
+	}
+	return f
 }
 
 // put writes some rows. It may run again on the same rows when the database

@@ -126,12 +126,12 @@ func (w *worker) note(row *format.StatementRow, first map[cell]place) {
 		w.unclear++
 		return
 	}
-	key, _, _ := w.checker.ResolveKey(&row.Statement, found.organisation)
+	key, _, warnings := w.checker.ResolveKey(&row.Statement, found.organisation)
 	if len(key.Cells) == 0 {
 		w.unclear++
 		return
 	}
-	here := place{row.Row, row.Line}
+	here := place{row.Row, row.Line, impact.Merged(warnings)}
 	k := w.cuts.cell(&key.Cells[0].CellKey, key.Indicator.Key)
 	if other, twice := first[k]; twice {
 		w.twins[row.Row] = other
@@ -157,7 +157,10 @@ func nothingToRead() error {
 }
 
 // place is where a row stands in its file.
-type place struct{ row, line int }
+type place struct {
+	row, line int
+	merged    bool // its territory has become another one
+}
 
 // cell is a natural key in little room: a file may state a hundred thousand.
 type cell struct {

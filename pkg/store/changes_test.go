@@ -188,7 +188,7 @@ func (l *life) mandate(network impact.Network) {
 		if l.rnd.IntN(3) == 0 {
 			m.Periods = impact.Period{Start: impact.MinDate, End: impact.MaxDate}
 		}
-		_, err = l.s.CreateMandate(ctx, w.p, m)
+		_, _, err = l.s.CreateMandate(ctx, w.p, m)
 	case 3:
 		var list []impact.Mandate
 		if list, _, err = l.s.Mandates(ctx, w.p, impact.MandateFilter{State: impact.Granted}, impact.Page{Limit: 1}); len(list) > 0 {

@@ -47,7 +47,7 @@ func federate(t testing.TB, s *store.Store, name string, own impact.Organisation
 		if _, _, err := s.PutMembership(ctx, p, n.ID, &o, impact.Membership{From: impact.MinDate, To: impact.MaxDate}); err != nil {
 			t.Fatal(err)
 		}
-		_, err := s.CreateMandate(ctx, acting(o.ID), impact.Mandate{
+		_, _, err := s.CreateMandate(ctx, acting(o.ID), impact.Mandate{
 			Network: n.ID, Scopes: impact.MandateScopes(), Periods: impact.Period{Start: impact.MinDate, End: impact.MaxDate}, ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
 		})
 		if err != nil {
@@ -221,7 +221,7 @@ func TestANetworkCoversWhoLetsItWrite(t *testing.T) {
 		}
 		grant := func(scope impact.Scope, indicator impact.IndicatorCode) impact.Mandate {
 			t.Helper()
-			m, err := s.CreateMandate(ctx, member.p, impact.Mandate{
+			m, _, err := s.CreateMandate(ctx, member.p, impact.Mandate{
 				Network: p.Network, Scopes: []impact.Scope{scope}, Indicators: []impact.IndicatorKey{catalogue.Indicator(indicator).Key},
 				Periods: impact.YearPeriod(2024), ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
 			})

@@ -196,10 +196,14 @@ const maxMandates = 100
 // CreateMandate begins a mandate: granted at once when the organisation states
 // it, requested when the network does. The other side must exist, and an
 // organisation be one that the network sees (unknown_organisation,
-// unknown_reference). bad_state when the two have too many of them.
-func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated impact.Mandate) (impact.Mandate, error) {
+// unknown_reference). What the network has requested already, and nobody has
+// decided, is not requested twice: Unchanged. bad_state when the two have too
+// many of them.
+func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated impact.Mandate) (impact.Mandate, impact.Outcome, error) {
 	var created impact.Mandate
+	outcome := impact.Created
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
+		outcome = impact.Created
 		m := stated
 		m.ID, m.Version, m.StartedBy, m.RequestedBy = impact.MandateID(s.newID()), 1, p.Role, p.Client
 		m.CreatedAt = instant(t.id)
@@ -243,6 +247,13 @@ func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated im
 		if err := s.dialect.run(ctx, t, s.dialect.lockOrganisations([]int32{int32(key)})...); err != nil {
 			return err
 		}
+		if created, err = s.sameRequest(ctx, &m); err != nil {
+			return err
+		}
+		if created.ID != "" {
+			outcome = impact.Unchanged
+			return nil
+		}
 		var open int64
 		err = s.orm(ctx).Model(&mandateRow{}).Where("network = ? AND organisation = ? AND state IN ? AND valid_to >= ?", network.ID, key,
 			[]impact.MandateState{impact.Requested, impact.Granted}, s.today()).Count(&open).Error
@@ -268,9 +279,28 @@ func (s *Store) CreateMandate(ctx context.Context, p impact.Principal, stated im
 		return s.sealMandate(ctx, t, p, key, &m, action)
 	})
 	if err != nil {
-		return impact.Mandate{}, fmt.Errorf("beginning a mandate: %w", err)
+		return impact.Mandate{}, "", fmt.Errorf("beginning a mandate: %w", err)
 	}
-	return created, nil
+	return created, outcome, nil
+}
+
+// sameRequest finds the pending request that asks for what m asks for.
+func (s *Store) sameRequest(ctx context.Context, m *impact.Mandate) (impact.Mandate, error) {
+	if m.State != impact.Requested {
+		return impact.Mandate{}, nil
+	}
+	var rows []foundMandate
+	err := s.mandateQuery(ctx).Where("mandates.network = ? AND organisations.id = ? AND mandates.state = ?", m.Network, m.Organisation, impact.Requested).Order("mandates.id").Find(&rows).Error
+	if err != nil {
+		return impact.Mandate{}, err
+	}
+	for i := range rows {
+		held, err := rows[i].mandate()
+		if err != nil || held.SameRequest(m, s.today()) {
+			return held, err
+		}
+	}
+	return impact.Mandate{}, nil
 }
 
 // DecideMandate grants, refuses or revokes, whatever the version: the state is

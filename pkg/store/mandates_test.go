@@ -59,7 +59,7 @@ func TestListsFollowMandates(t *testing.T) {
 					m.Indicators = []impact.IndicatorKey{all[0].Indicator + impact.IndicatorKey(r.IntN(2))}
 				}
 				m.ValidFrom, m.ValidTo = today+impact.Date(r.IntN(3)-1), today+impact.Date(r.IntN(2))
-				created, err := s.CreateMandate(ctx, w.p, m)
+				created, _, err := s.CreateMandate(ctx, w.p, m)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -99,7 +99,7 @@ func TestRevocationHoldsAtOnce(t *testing.T) {
 		n, p := federation(t, s)
 		w := writing(t, s, register(t, s, "Membre"))
 		for round := range 10 {
-			m, err := s.CreateMandate(ctx, w.p, mandate(n.ID, impact.ObservationsWrite))
+			m, _, err := s.CreateMandate(ctx, w.p, mandate(n.ID, impact.ObservationsWrite))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -229,7 +229,7 @@ func TestANetworkKnowsAMemberByMandate(t *testing.T) {
 		}
 		owner := impact.Principal{Client: "one", Role: impact.RoleOrganisation, Organisation: org.ID}
 		everything := impact.Period{Start: impact.MinDate, End: impact.MaxDate}
-		m, err := s.CreateMandate(ctx, owner, impact.Mandate{
+		m, _, err := s.CreateMandate(ctx, owner, impact.Mandate{
 			Network: network.ID, Scopes: []impact.Scope{impact.OrganisationsRead}, Periods: everything, ValidFrom: impact.MinDate, ValidTo: impact.MaxDate,
 		})
 		if err != nil {

@@ -218,7 +218,7 @@ func (w *workspace) reconcile(ctx context.Context, m *member, known map[impact.N
 			known[n] = slices.DeleteFunc(list, func(o impact.Observation) bool { return gone[o.ID] })
 		}
 	}
-	m.Checker.Reconcile(stated, known)
+	m.Checker.Reconcile(stated, known, func(o *impact.Observation) impact.Sight { return w.sight(m.Principal, o) })
 	return nil
 }
 

@@ -59,12 +59,29 @@ func (w *workspace) overwrites(ctx context.Context, p impact.Principal, c *cell)
 	if err != nil {
 		return nil, err
 	}
-	by := impact.ReportedByOtherNetwork
+	return impact.Overwrites(w.reporter(p, organisation, impact.MandateID(who.mandate))), nil
+}
+
+// reporter tells who stated a version that bears a mandate, or none.
+func (w *workspace) reporter(p impact.Principal, organisation impact.OrganisationKey, mandate impact.MandateID) impact.Reporter {
 	switch {
-	case who.mandate == "":
-		by = impact.ReportedByOrganisation
-	case slices.ContainsFunc(w.rights.mandates[sides{p.Network, organisation}], func(m *impact.Mandate) bool { return string(m.ID) == who.mandate }):
-		by = impact.ReportedByNetwork
+	case mandate == "":
+		return impact.ReportedByOrganisation
+	case slices.ContainsFunc(w.rights.mandates[sides{p.Network, organisation}], func(m *impact.Mandate) bool { return m.ID == mandate }):
+		return impact.ReportedByNetwork
 	}
-	return impact.Overwrites(by), nil
+	return impact.ReportedByOtherNetwork
+}
+
+// sight tells what a principal may know of a value that its own cannot stand
+// beside.
+func (w *workspace) sight(p impact.Principal, o *impact.Observation) impact.Sight {
+	s := impact.Sight{By: w.reporter(p, o.Organisation, impact.MandateID(o.Mandate))}
+	if p.Is(o.OrganisationID) || p.Role == impact.RoleNetwork && w.rights.own[p.Network] == o.Organisation {
+		s.Owner, s.Reads = true, true
+		return s
+	}
+	_, lack, _ := w.rights.allows(p.Network, impact.Use{Organisation: o.Organisation, Scope: impact.ObservationsRead, Indicator: o.Indicator, Period: o.Period})
+	s.Reads = lack == impact.LacksNothing
+	return s
 }
