@@ -49,7 +49,7 @@ func (s *server) getImportRejects(c *call) error {
 
 // tableOf opens the file of an import as it was read.
 func (s *server) tableOf(c *call, m *impact.Import, source io.Reader) (*format.Table, error) {
-	o := format.ReadOptions{Schema: format.Observations, MediaType: m.File.MediaType, Name: m.File.Name, Dialect: m.Options.Dialect}
+	o := format.ReadOptions{Schema: format.Observations, MediaType: m.File.MediaType, Name: m.File.Name, Dialect: m.Options.Dialect, KeepTotals: true}
 	if m.Kind == impact.ImportMembers {
 		o.Schema = format.Members
 	}
@@ -86,7 +86,7 @@ func (s *server) writeRejects(ctx context.Context, c *call, m *impact.Import, ta
 		if err != nil {
 			return err
 		}
-		if record.Row == rejected[0].Row {
+		if reported(table, record, &rejected[0]) {
 			if err := out.Add(record.Line, record.Cells, rejected[0].Faults); err != nil {
 				return err
 			}
@@ -94,6 +94,12 @@ func (s *server) writeRejects(ctx context.Context, c *call, m *impact.Import, ta
 		}
 	}
 	return out.Close()
+}
+
+// reported tells that a record is a row of the report. Lines tell it, since lines of
+// totals have no row; several observations of JSON may stand on one.
+func reported(table *format.Table, record *format.Record, row *impact.ImportRow) bool {
+	return record.Line == row.Line && (table.Layout.HeaderLine > 0 || record.Row == row.Row)
 }
 
 func errorOf(err error) (*impact.Error, bool) { return errors.AsType[*impact.Error](err) }

@@ -80,3 +80,36 @@ func TestImportOfAFile(t *testing.T) {
 		}
 	})
 }
+
+func TestAFileMayBeWrittenAsPeopleWrite(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		x := w.organisation
+		a := x.sent(t, "", "Indicateur;Commune;Mois;Valeur;Unité\nHeures d'insertion;Lyon 3e;juil-24;1 250,5;Heures\nHEURES D'INSERTION;Ste Foy;3T2023;80;H\nTOTAL;;;1 330,5;\n")
+		if got := counts(t, a); got != "received 2, created 2" || a.at(t, "/file/rows").(fmt.Stringer).String() != "2" {
+			t.Fatalf("%s: %s", got, a.body)
+		}
+		for pointer, want := range map[string]string{
+			"/rows/0/warnings/0/code": "source_value_mapped", "/rows/0/warnings/0/field": "indicator", "/rows/0/warnings/0/suggestion": "insertion_hours",
+			"/rows/0/key/territory": "arrondissement-69383", "/rows/0/key/period": "2024-07", "/rows/1/key/territory": "commune-69202", "/rows/1/key/period": "2023-Q3",
+			"/meta/warnings/0/code": "source_value_mapped", "/meta/warnings/0/value": "TOTAL",
+		} {
+			if got := fmt.Sprint(a.at(t, pointer)); got != want {
+				t.Errorf("%s: %s, want %s", pointer, got, want)
+			}
+		}
+		bad := x.sent(t, "", "Indicateur;Commune;Mois;Valeur;Unité\ninsertion_hours;69266;2024-01;1;\n", header{"Accept-Language", "fr"})
+		if hint := fmt.Sprint(bad.at(t, "/rows/0/errors/0/hint")); !strings.HasPrefix(hint, "Remplissez la colonne « Unité ».") {
+			t.Errorf("%s", bad.body)
+		}
+		ods := x.send(t, "", "x", header{"Content-Type", "application/vnd.oasis.opendocument.spreadsheet"}, header{"Accept-Language", "fr"})
+		refused(t, ods, http.StatusUnsupportedMediaType, "unsupported_media_type")
+		if !strings.Contains(string(ods.body), "au format .xlsx") {
+			t.Errorf("%s", ods.body)
+		}
+		rejects := x.sent(t, "", "Indicateur;Commune;Mois;Valeur;Unité\nTotal;;;1;\ninsertion_hours;Atlantis;2024-02;1;h\n")
+		back := x.get(t, strings.TrimPrefix(fmt.Sprint(rejects.at(t, "/links/rejects")), publicURL))
+		if s := string(back.body); !strings.Contains(s, "Atlantis") || strings.Contains(s, "Total") {
+			t.Errorf("%d %s", back.status, s)
+		}
+	})
+}

@@ -33,6 +33,8 @@ type ReadOptions struct {
 	Mapping Mapping
 	// Limits replace DefaultLimits where they are not zero.
 	Limits Limits
+	// KeepTotals gives the lines of totals as records like any other.
+	KeepTotals bool
 }
 
 // Limits bound what one file may cost (api.md 15).
@@ -372,7 +374,7 @@ func (t *Table) Records() iter.Seq2[*Record, error] {
 	return func(yield func(*Record, error) bool) {
 		for n := 1; ; n++ {
 			r, err := t.source.next()
-			for err == nil && t.isTotal(r) {
+			for err == nil && !t.options.KeepTotals && t.isTotal(r) {
 				t.totals.note(r)
 				r, err = t.source.next()
 			}
