@@ -11,7 +11,7 @@ CREATE INDEX submission_events_tx ON submission_events (tx);
 -- is seen of a fact, 0 when none did: a step moves what awaits approval only.
 ALTER TABLE observations ADD COLUMN moved BIGINT NOT NULL DEFAULT 0;
 UPDATE observations SET moved = coalesce((SELECT u.tx FROM submissions AS u WHERE u.key = observations.submission AND u.tx > observations.tx), 0);
-CREATE INDEX observations_moved ON observations (moved) WHERE moved > 0;
+CREATE INDEX observations_moved ON observations (moved, organisation, indicator, territory, period_start, period_end, cut) WHERE moved > 0;
 
 -- The transaction that last changed an entry of the reference data; 0 for what
 -- was there before it was recorded.
