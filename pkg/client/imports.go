@@ -89,6 +89,8 @@ type ImportCounts struct {
 	WouldDelete int `json:"would_delete"`
 	Rejected    int `json:"rejected"`
 	Warnings    int `json:"warnings"`
+	// Registered counts the organisations that a list of members made known.
+	Registered int `json:"organisations_registered"`
 }
 
 // Add adds the counts of another import.
@@ -104,6 +106,7 @@ func (c *ImportCounts) Add(d ImportCounts) {
 	c.WouldDelete += d.WouldDelete
 	c.Rejected += d.Rejected
 	c.Warnings += d.Warnings
+	c.Registered += d.Registered
 }
 
 // ImportProgress is how far a running job is. What is not known yet is nil.
