@@ -35,6 +35,14 @@ func TestJSONIsReadStrictly(t *testing.T) {
 	}
 }
 
+func TestJSONNamesAnOrganisationByItsNumber(t *testing.T) {
+	_, got := read(t, []byte("{\"siret\":\"34832377500018\",\"value\":1}\n{\"siren\":\"348 323 775\",\"value\":2}\n{\"siret\":34832377500018}\n"), format.ReadOptions{MediaType: "application/x-ndjson"})
+	want := []string{"1/1 siret:34832377500018||||1", "2/2 siren:348323775||||2 ?identifier_normalised@0→348323775", "3/3 |||| !invalid_type@0"}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
 func TestNDJSONLosesOneLineOnly(t *testing.T) {
 	doc := "{\"indicator\":\"a\",\"value\":1}\n\n{\"indicator\":\"b\"\r\n{\"indicator\":\"c\",\"value\":3} x\n{\"note\":\"" + strings.Repeat("x", 70<<10) + "\"}\n{\"note\":\"\xff\"}\n{\"indicator\":\"d\",\"value\":4}"
 	_, got := read(t, []byte(doc), format.ReadOptions{MediaType: "application/x-ndjson"})
