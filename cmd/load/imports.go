@@ -62,7 +62,7 @@ func prepareNightly(ctx context.Context, b *bench, rows int) (*nightly, error) {
 		return nil, err
 	}
 	file := bufio.NewWriter(to)
-	file.WriteString("siren;indicateur;code insee;période;valeur;unité\n")
+	fmt.Fprintln(file, "siren;indicateur;code insee;période;valeur;unité")
 	for i := range n.members {
 		if err := n.member(ctx, s, admin, network.ID, i); err != nil {
 			return nil, err

@@ -264,8 +264,10 @@ func TestHintsSpeakOfColumns(t *testing.T) {
 	for row, err := range table.Statements(format.StatementOptions{Catalogue: catalogue(), UnitRequired: true}) {
 		check(t, err)
 		row.Tell([]impact.Fault{
-			{Code: "missing_field", Pointer: "/organisation"}, {Code: "missing_field", Pointer: "/territory"},
-			{Code: "ratio_requires_components", Pointer: "/value"}, {Code: "missing_component", Pointer: "/components/numerator"},
+			{Code: "missing_field", Pointer: "/organisation"},
+			{Code: "missing_field", Pointer: "/territory"},
+			{Code: "ratio_requires_components", Pointer: "/value"},
+			{Code: "missing_component", Pointer: "/components/numerator"},
 		}, nil)
 		var got []string
 		for _, f := range row.Faults {
