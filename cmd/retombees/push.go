@@ -41,7 +41,7 @@ func (f serviceFlags) credentials(w *world) (id, secret, key string, err error) 
 		}
 		secret, key = strings.TrimSpace(string(text)), ""
 	}
-	if strings.HasPrefix(secret, "rtb_") { // an API key, wherever it was put
+	if strings.HasPrefix(secret, "rtb_live_") { // an API key, wherever it was put
 		return "", "", secret, nil
 	}
 	if f.ClientID != "" {

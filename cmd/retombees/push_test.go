@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/xuri/excelize/v2"
+
+	"github.com/grandlyon/retombees/pkg/auth"
 )
 
 // pusher runs push as the demonstration's organisation.
@@ -351,10 +353,12 @@ func TestRejectsOfAnotherNightAreSetAside(t *testing.T) {
 }
 
 func TestAnAPIKeyIsKnownByItsForm(t *testing.T) {
-	env := map[string]string{"RETOMBEES_CLIENT_SECRET": "rtb_live_x"}
-	w := &world{getenv: func(name string) string { return env[name] }}
-	id, secret, key, err := serviceFlags{ClientID: "left over"}.credentials(w)
-	if err != nil || id != "" || secret != "" || key != "rtb_live_x" {
-		t.Error(id, secret, key, err)
+	key, clientSecret := auth.NewAPIKey(), auth.NewSecret()
+	for _, c := range []struct{ given, id, secret, key string }{{key, "", "", key}, {clientSecret, "client", clientSecret, ""}} {
+		w := &world{getenv: func(name string) string { return map[string]string{"RETOMBEES_CLIENT_SECRET": c.given}[name] }}
+		id, secret, key, err := serviceFlags{ClientID: "client"}.credentials(w)
+		if err != nil || id != c.id || secret != c.secret || key != c.key {
+			t.Errorf("%s: %q %q %q %v", c.given, id, secret, key, err)
+		}
 	}
 }
