@@ -41,13 +41,16 @@ type postgresDialect struct{ write, read *pgxpool.Pool }
 // connection that another writer holds, all could wait for each other.
 const poolSize = 12
 
-// patience is how long the server waits for us, in milliseconds; the URL may say
-// otherwise. A caller's own time is up before: these are for a process that was
-// killed or cut off, whose statements and locks would else outlive it.
-var patience = map[string]string{
+// settings are those of our sessions; the URL may say otherwise. The first are
+// how long the server waits for us, in milliseconds. A caller's own time is up
+// before: these are for a process that was killed or cut off, whose statements and
+// locks would else outlive it. Compiling a query (jit) takes up to a second when
+// its tables have no statistics yet, and ours last milliseconds.
+var settings = map[string]string{
 	"lock_timeout":                        "20000",
 	"idle_in_transaction_session_timeout": "120000",
 	"client_connection_check_interval":    "10000",
+	"jit":                                 "off",
 }
 
 func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.DB, error) {
@@ -58,7 +61,7 @@ func (d *postgresDialect) open(ctx context.Context, url string) (*sql.DB, *sql.D
 	if !strings.Contains(url, "pool_max_conns") {
 		config.MaxConns = poolSize
 	}
-	for name, value := range patience {
+	for name, value := range settings {
 		if config.ConnConfig.RuntimeParams[name] == "" {
 			config.ConnConfig.RuntimeParams[name] = value
 		}
