@@ -302,12 +302,7 @@ func (s *Store) Imports(ctx context.Context, p impact.Principal, f impact.Import
 	if err := db.Find(&rows).Error; err != nil {
 		return nil, nil, fmt.Errorf("listing imports: %w", err)
 	}
-	rows, next := pageOf(rows, page, func(r importRow) []string {
-		if f.UpdatedSince.IsZero() {
-			return []string{string(r.ID)}
-		}
-		return []string{strconv.FormatInt(r.UpdatedAt, 10), string(r.ID)}
-	})
+	rows, next := pageOf(rows, page, func(r importRow) []string { return keysetPosition(f.UpdatedSince, string(r.ID), r.UpdatedAt) })
 	list := make([]impact.Import, len(rows))
 	for i := range rows {
 		var err error

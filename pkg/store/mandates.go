@@ -175,10 +175,7 @@ func (s *Store) Mandates(ctx context.Context, p impact.Principal, f impact.Manda
 		return nil, nil, fmt.Errorf("listing mandates: %w", err)
 	}
 	rows, next := pageOf(rows, page, func(r foundMandate) []string {
-		if f.UpdatedSince.IsZero() {
-			return []string{string(r.Row.ID)}
-		}
-		return []string{strconv.FormatInt(r.Row.UpdatedAt, 10), string(r.Row.ID)}
+		return keysetPosition(f.UpdatedSince, string(r.Row.ID), r.Row.UpdatedAt)
 	})
 	list := make([]impact.Mandate, len(rows))
 	for i := range rows {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -98,10 +97,7 @@ func (s *Store) Memberships(ctx context.Context, p impact.Principal, f impact.Me
 		return nil, nil, fmt.Errorf("listing memberships: %w", err)
 	}
 	rows, next := pageOf(rows, page, func(r foundMembership) []string {
-		if f.UpdatedSince.IsZero() {
-			return []string{string(r.Row.ID)}
-		}
-		return []string{strconv.FormatInt(r.Row.UpdatedAt, 10), string(r.Row.ID)}
+		return keysetPosition(f.UpdatedSince, string(r.Row.ID), r.Row.UpdatedAt)
 	})
 	list := make([]impact.Membership, len(rows))
 	for i := range rows {

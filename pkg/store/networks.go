@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -134,10 +133,7 @@ func (s *Store) Networks(ctx context.Context, f impact.NetworkFilter, page impac
 		return nil, nil, fmt.Errorf("listing networks: %w", err)
 	}
 	rows, next := pageOf(rows, page, func(r foundNetwork) []string {
-		if f.UpdatedSince.IsZero() {
-			return []string{string(r.Row.ID)}
-		}
-		return []string{strconv.FormatInt(r.Row.UpdatedAt, 10), string(r.Row.ID)}
+		return keysetPosition(f.UpdatedSince, string(r.Row.ID), r.Row.UpdatedAt)
 	})
 	list := make([]impact.Network, len(rows))
 	for i := range rows {

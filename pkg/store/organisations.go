@@ -340,10 +340,7 @@ func (s *Store) Organisations(ctx context.Context, p impact.Principal, f impact.
 		return nil, nil, fmt.Errorf("listing organisations: %w", err)
 	}
 	list, next = pageOf(list, page, func(o impact.Organisation) []string {
-		if f.UpdatedSince.IsZero() {
-			return []string{string(o.ID)}
-		}
-		return []string{strconv.FormatInt(o.UpdatedAt.UnixMilli(), 10), string(o.ID)}
+		return keysetPosition(f.UpdatedSince, string(o.ID), o.UpdatedAt.UnixMilli())
 	})
 	if err = s.asShown(ctx, p, list); err != nil {
 		return nil, nil, fmt.Errorf("listing organisations: %w", err)
@@ -378,6 +375,14 @@ func keyset(db *gorm.DB, page impact.Page, since time.Time, table string) (*gorm
 		return nil, badCursor()
 	}
 	return db.Order(updated + ", " + id).Limit(page.Limit + 1), nil
+}
+
+// keysetPosition is where keyset starts after a row.
+func keysetPosition(since time.Time, id string, updatedAt int64) []string {
+	if since.IsZero() {
+		return []string{id}
+	}
+	return []string{strconv.FormatInt(updatedAt, 10), id}
 }
 
 func badCursor() error {

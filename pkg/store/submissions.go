@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -230,10 +229,7 @@ func (s *Store) Submissions(ctx context.Context, p impact.Principal, f impact.Su
 		return nil, nil, fmt.Errorf("listing submissions: %w", err)
 	}
 	rows, next := pageOf(rows, page, func(r foundSubmission) []string {
-		if f.UpdatedSince.IsZero() {
-			return []string{string(r.Row.ID)}
-		}
-		return []string{strconv.FormatInt(r.Row.UpdatedAt, 10), string(r.Row.ID)}
+		return keysetPosition(f.UpdatedSince, string(r.Row.ID), r.Row.UpdatedAt)
 	})
 	list := make([]impact.Submission, len(rows))
 	for i := range rows {
