@@ -203,6 +203,9 @@ type Figure struct {
 
 	Excluded           []Exclusion
 	MethodologyVersion string // of the indicator
+	// Moved is the day of the release in which the figure last moved; 0 for a
+	// live figure.
+	Moved impact.Date
 	// Additive tells that the figure is the sum of its disjoint parts.
 	Additive bool
 

@@ -38,6 +38,8 @@ const (
 	WebhooksManage     Scope = "webhooks.manage"
 	TokensIntrospect   Scope = "tokens.introspect"
 	KeysManage         Scope = "keys.manage"
+	ReleasesPublish    Scope = "releases.publish"
+	ReleasesAudit      Scope = "releases.audit"
 )
 
 // NetworkID names a network: made by the server, opaque.
@@ -84,9 +86,9 @@ func AllowedScopes(r Role) []Scope {
 	case RoleBuyer:
 		return []Scope{ObservationsRead, OrganisationsRead, MandatesManage, WebhooksManage, KeysManage}
 	case RoleSteward:
-		return []Scope{ObservationsRead, SubmissionsReview, OrganisationsRead, AggregatesLive, WebhooksManage}
+		return []Scope{ObservationsRead, SubmissionsReview, OrganisationsRead, AggregatesLive, ReleasesPublish, WebhooksManage}
 	case RoleAdministrator:
-		return []Scope{OrganisationsRead, OrganisationsWrite, ReferenceManage, ClientsManage, WebhooksManage}
+		return []Scope{OrganisationsRead, OrganisationsWrite, ReferenceManage, ClientsManage, ReleasesPublish, WebhooksManage}
 	}
 	return nil
 }
@@ -94,7 +96,7 @@ func AllowedScopes(r Role) []Scope {
 // byName are scopes that no client gets without being named for them: they tell
 // about others.
 var byName = map[Role][]Scope{
-	RoleSteward:       {TokensIntrospect},
+	RoleSteward:       {TokensIntrospect, ReleasesAudit},
 	RoleAdministrator: {TokensIntrospect},
 }
 
