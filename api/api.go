@@ -100,6 +100,8 @@ type Config struct {
 	// The log of commits, read as changes and told to webhooks.
 	Changes  ChangeStore
 	Webhooks Webhooks
+	// Exports keeps the files of releases; nil serves none.
+	Exports Exports
 
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error
