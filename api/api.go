@@ -97,6 +97,8 @@ type Config struct {
 	Figures        FigureSource
 	Follower       Follower
 	ObservationIDs ObservationNamer
+	// Releases are the figures for everyone; nil when none can be published.
+	Releases Releases
 	// The log of commits, read as changes and told to webhooks.
 	Changes  ChangeStore
 	Webhooks Webhooks
