@@ -44,17 +44,17 @@ type ChangeFeed struct {
 type FeedChange struct {
 	// A reader that took this change and no more goes on from here.
 	Cursor string `json:"cursor"`
-	Type   string `json:"type" enums:"consent,import,indicator,mandate,membership,observation,organisation,submission,territory"`
+	Type   string `json:"type" enums:"consent,import,indicator,mandate,membership,observation,organisation,release,submission,territory"`
 	Op     string `json:"op" enums:"created,updated,deleted"`
 	// Step of the life-cycle, when the change is one.
 	Action *string `json:"action" extensions:"x-nullable" example:"submit"`
 	ID     string  `json:"id"`
-	// Whose data it is; null for reference data.
+	// Whose data it is; null for reference data and releases.
 	Organisation *string `json:"organisation" extensions:"x-nullable"`
 	Version      *int    `json:"version" extensions:"x-nullable" example:"3"`
 	// Instant of the commit.
 	UpdatedAt string `json:"updated_at" format:"date-time"`
-	// What links.self gives; null after a deletion and for reference data.
+	// What links.self gives; null after a deletion, for reference data and for releases.
 	Resource any             `json:"resource" swaggertype:"object" extensions:"x-nullable"`
 	Links    FeedChangeLinks `json:"links"`
 }
@@ -83,7 +83,7 @@ const (
 //	@Description	Every change the caller may see, in the order in which it was committed: following the cursor loses nothing and a page read twice does no harm, as each change says what the resource is now.
 //	@Description	**First call, without cursor**: nothing but a place (`next_cursor`) and where to copy the collections (`snapshot`). Keep the cursor, copy, then follow from the cursor: what changed while you copied comes again.
 //	@Description	**Then** call with `cursor=next_cursor` until `caught_up`; with `wait`, an empty answer comes after that many seconds only, and a change as soon as it is committed. Save the cursor in the same transaction as the page. A resource changed again by a later commit is given there only; steps of a submission are all given, with their `action`. `deleted` also says that the caller may see it no more.
-//	@Description	Anonymous callers follow reference data, rights holders also `observation`, `submission`, `organisation`, `mandate`, `membership`, `consent`, `import` as far as their scopes and rights go. A right that begins (a mandate) does not bring what was written before: its change has `links.snapshot`. One that ends ends the feed at once, and no `deleted` follows for what it had opened: its change has `links.forget`, drop from your copy what that address gives no more.
+//	@Description	Anonymous callers follow reference data and releases, rights holders also `observation`, `submission`, `organisation`, `mandate`, `membership`, `consent`, `import` as far as their scopes and rights go. A right that begins (a mandate) does not bring what was written before: its change has `links.snapshot`. One that ends ends the feed at once, and no `deleted` follows for what it had opened: its change has `links.forget`, drop from your copy what that address gives no more.
 //	@Description	Cursors hold 400 days. An older one, or one of a database that was restored to an earlier state, is refused with 410 `cursor_expired`: start again without cursor.
 //	@ID				followChanges
 //	@Tags			changes
@@ -197,7 +197,7 @@ func snapshotOf(p impact.Principal, t impact.ChangeType, of impact.OrganisationI
 		query = "?organisation=" + url.QueryEscape(string(of))
 	}
 	switch t {
-	case impact.ObservationChange, impact.SubmissionChange, impact.MandateChange, impact.IndicatorChange:
+	case impact.ObservationChange, impact.SubmissionChange, impact.MandateChange, impact.IndicatorChange, impact.ReleaseChange:
 		if t.Public() {
 			query = ""
 		}

@@ -404,7 +404,7 @@ func TestChangesOfReferenceData(t *testing.T) {
 	databases(t, func(t *testing.T, w *world) {
 		a := w.anonymous.get(t, "/v1/changes")
 		cursor := a.at(t, "/next_cursor").(string)
-		if d := cmp.Diff(map[string]any{"indicator": publicURL + "/v1/indicators", "territory": publicURL + "/v1/territories"}, a.at(t, "/snapshot")); d != "" {
+		if d := cmp.Diff(map[string]any{"indicator": publicURL + "/v1/indicators", "release": publicURL + "/v1/releases", "territory": publicURL + "/v1/territories"}, a.at(t, "/snapshot")); d != "" {
 			t.Error(d)
 		}
 		// Nothing an anonymous caller is given moves with what is private.

@@ -44,7 +44,7 @@ type WebhookInput struct {
 	// Over https, on the public Internet; at most 2,000 characters. Without user name, password or fragment.
 	URL string `json:"url" example:"https://crm.example.org/retombees"`
 	// Types of events; all that the scopes of the token let one hear when absent.
-	Types []string `json:"types,omitempty" enums:"fr.grandlyon.retombees.import.completed.v1,fr.grandlyon.retombees.mandate.granted.v1,fr.grandlyon.retombees.mandate.revoked.v1,fr.grandlyon.retombees.observation.changed.v1,fr.grandlyon.retombees.submission.approved.v1,fr.grandlyon.retombees.submission.returned.v1,fr.grandlyon.retombees.submission.submitted.v1,fr.grandlyon.retombees.webhook.disabled.v1"`
+	Types []string `json:"types,omitempty" enums:"fr.grandlyon.retombees.import.completed.v1,fr.grandlyon.retombees.mandate.granted.v1,fr.grandlyon.retombees.mandate.revoked.v1,fr.grandlyon.retombees.observation.changed.v1,fr.grandlyon.retombees.release.published.v1,fr.grandlyon.retombees.submission.approved.v1,fr.grandlyon.retombees.submission.returned.v1,fr.grandlyon.retombees.submission.submitted.v1,fr.grandlyon.retombees.webhook.disabled.v1"`
 	// For people; at most 500 characters.
 	Description string `json:"description,omitempty" example:"CRM de la fédération"`
 }

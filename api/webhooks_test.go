@@ -287,7 +287,7 @@ func TestAWebhookHearsWhatItsTokenMay(t *testing.T) {
 	w := embedded(t)
 	narrow := w.narrowed(t, w.organisation, impact.WebhooksManage, impact.MandatesManage)
 	a := narrow.subscribe(t, object{"url": "https://crm.example.org/"})
-	want := []any{"fr.grandlyon.retombees.mandate.granted.v1", "fr.grandlyon.retombees.mandate.revoked.v1", "fr.grandlyon.retombees.webhook.disabled.v1"}
+	want := []any{"fr.grandlyon.retombees.mandate.granted.v1", "fr.grandlyon.retombees.mandate.revoked.v1", "fr.grandlyon.retombees.release.published.v1", "fr.grandlyon.retombees.webhook.disabled.v1"}
 	if diff := cmp.Diff(want, a.at(t, "/types")); diff != "" {
 		t.Error(diff)
 	}
@@ -299,7 +299,7 @@ func TestAWebhookHearsWhatItsTokenMay(t *testing.T) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	refused(t, narrow.do(t, "PATCH", at, object{"url": "https://elsewhere.example.org/"}, header{"If-Match", `"v2"`}), http.StatusForbidden, "insufficient_scope")
-	if types := w.administrator.subscribe(t, object{"url": "https://crm.example.org/"}).at(t, "/types"); !cmp.Equal(types, []any{"fr.grandlyon.retombees.webhook.disabled.v1"}) {
+	if types := w.administrator.subscribe(t, object{"url": "https://crm.example.org/"}).at(t, "/types"); !cmp.Equal(types, []any{"fr.grandlyon.retombees.release.published.v1", "fr.grandlyon.retombees.webhook.disabled.v1"}) {
 		t.Errorf("an administrator hears %v", types)
 	}
 }

@@ -28,6 +28,11 @@ const (
 	WebhookChanged    AuditAction = "webhook.changed"
 	WebhookRotated    AuditAction = "webhook.rotated"
 	WebhookDeleted    AuditAction = "webhook.deleted"
+	ReleaseRequested  AuditAction = "release.requested"
+	ReleasePublishing AuditAction = "release.published"
+	ReleaseDiscarding AuditAction = "release.discarded"
+	ReleaseWithdrawal AuditAction = "release.withdrawn"
+	ReleaseAudited    AuditAction = "release.audited"
 )
 
 // AuditEvent is one line of the audit log: who changed a right, of whom, when.

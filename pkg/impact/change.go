@@ -10,7 +10,7 @@ import (
 type ChangeType string
 
 // Types of changes. Those of organisations are seen by who has a right on
-// them, those of reference data by everyone.
+// them, those of reference data and of releases by everyone.
 const (
 	OrganisationChange ChangeType = "organisation"
 	ObservationChange  ChangeType = "observation"
@@ -21,6 +21,7 @@ const (
 	ImportChange       ChangeType = "import"
 	IndicatorChange    ChangeType = "indicator"
 	TerritoryChange    ChangeType = "territory"
+	ReleaseChange      ChangeType = "release"
 )
 
 // ChangeOp is what happened to the resource.
@@ -55,7 +56,7 @@ type Change struct {
 	Version      int
 	At           time.Time // of the commit
 	// Resource is what it is now, one of this package's types by value; nil
-	// for a deletion and for reference data, which everyone may read.
+	// for a deletion, and for reference data and releases, which everyone may read.
 	Resource any
 }
 
@@ -88,12 +89,14 @@ type ChangeFilter struct {
 // ChangeTypes lists the types in their order inside a commit.
 func ChangeTypes() []ChangeType {
 	return []ChangeType{
-		ConsentChange, ImportChange, IndicatorChange, MandateChange, MembershipChange, ObservationChange, OrganisationChange, SubmissionChange, TerritoryChange,
+		ConsentChange, ImportChange, IndicatorChange, MandateChange, MembershipChange, ObservationChange, OrganisationChange, ReleaseChange, SubmissionChange, TerritoryChange,
 	}
 }
 
 // Public tells that anyone may follow changes of this type.
-func (t ChangeType) Public() bool { return t == IndicatorChange || t == TerritoryChange }
+func (t ChangeType) Public() bool {
+	return t == IndicatorChange || t == TerritoryChange || t == ReleaseChange
+}
 
 // Scopes are those of which a caller needs one to follow changes of this type:
 // the scopes that read the resource itself.

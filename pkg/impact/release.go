@@ -45,6 +45,13 @@ type Release struct {
 	Digest string
 	Counts ReleaseCounts
 
+	// DryRun tells the counts and what the auditor found, and keeps no candidate;
+	// Publish asks that it be published once it has passed the audit.
+	DryRun, Publish bool
+	// Done of Total units are made, while it is building.
+	Done, Total int
+	Audited     AuditCounts
+
 	RequestedBy  string
 	CreatedAt    time.Time
 	BuiltAt      time.Time
@@ -57,6 +64,63 @@ type Release struct {
 	Successor ReleaseNumber
 	Version   int
 }
+
+// NewRelease is what is asked for when a release is to be built.
+type NewRelease struct {
+	Day             Date
+	Embargo         int
+	DryRun, Publish bool
+	// ScheduledFor is the instant of the calendar; zero when a person asks.
+	ScheduledFor time.Time
+}
+
+// DefaultEmbargo is how many days a period has been over before its figures are
+// released.
+const DefaultEmbargo = 45
+
+// ReleaseJob is a build under way, held by one process.
+type ReleaseJob struct {
+	Release
+	Lease string
+}
+
+// AuditCounts sums up what the auditor, who shares no code with the engine of
+// disclosure control, could recover from a release. Everything but Secrets and
+// Units must be zero: a release that fails is not published.
+type AuditCounts struct {
+	Units, Secrets          int
+	Exact, Narrow, Insiders int
+}
+
+// Passed tells that an audit was made and nothing was recovered.
+func (a AuditCounts) Passed() bool {
+	return a.Units > 0 && a.Exact == 0 && a.Narrow == 0 && a.Insiders == 0
+}
+
+// ReleaseReason is why a cell is withheld, and what the auditor found of it: for
+// auditors only, and without a value.
+type ReleaseReason struct {
+	Cell    string // its name in the unit
+	Reason  string
+	Against string // the cell it protects, where there is one
+}
+
+// ReleaseAudit is what the auditor found in one unit.
+type ReleaseAudit struct {
+	Family   string
+	Year     int
+	Counts   AuditCounts
+	Findings []string // sentences in English, without a value
+	Reasons  []ReleaseReason
+}
+
+// ReleaseFilter narrows a list of releases; zero fields narrow nothing.
+type ReleaseFilter struct {
+	State ReleaseState
+}
+
+// Releases that are not public are seen by those who prepare or audit them.
+func (p Principal) SeesCandidates() bool { return p.Has(ReleasesPublish) || p.Has(ReleasesAudit) }
 
 // ReleaseCounts sums a release up. Withheld counts cells hidden by disclosure
 // control; the others compare with the release before.

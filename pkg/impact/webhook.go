@@ -23,6 +23,7 @@ const (
 	ImportCompletedEvent     EventType = "fr.grandlyon.retombees.import.completed.v1"
 	MandateGrantedEvent      EventType = "fr.grandlyon.retombees.mandate.granted.v1"
 	MandateRevokedEvent      EventType = "fr.grandlyon.retombees.mandate.revoked.v1"
+	ReleasePublishedEvent    EventType = "fr.grandlyon.retombees.release.published.v1"
 	WebhookDisabledEvent     EventType = "fr.grandlyon.retombees.webhook.disabled.v1"
 	TestEvent                EventType = "fr.grandlyon.retombees.webhook.test.v1"
 )
@@ -37,6 +38,7 @@ var eventChanges = map[EventType]ChangeType{
 	ImportCompletedEvent:     ImportChange,
 	MandateGrantedEvent:      MandateChange,
 	MandateRevokedEvent:      MandateChange,
+	ReleasePublishedEvent:    ReleaseChange,
 	WebhookDisabledEvent:     "",
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -253,4 +254,28 @@ func referenceChanges(ctx context.Context, s *Store, w changeWindow, t impact.Ch
 		list[i] = r.Place.change(t, r.ID, 0, false)
 	}
 	return list, err
+}
+
+// releaseChanges are without resource, as those of reference data: a release that
+// was published, or withdrawn. The id is its number.
+func releaseChanges(ctx context.Context, s *Store, _ impact.Principal, w changeWindow) ([]impact.Change, error) {
+	if !w.releases {
+		return nil, nil
+	}
+	var rows []struct {
+		Row   releaseRow `gorm:"embedded"`
+		Place placed     `gorm:"embedded"`
+	}
+	if err := w.rows(ctx, s, "releases").Where("releases.state IN ?", publicReleases).Find(&rows).Error; err != nil {
+		return nil, err
+	}
+	list := make([]impact.Change, len(rows))
+	for i, r := range rows {
+		list[i] = r.Place.change(impact.ReleaseChange, r.Row.ID, 1, false)
+		list[i].ID, list[i].Version, list[i].Action = strconv.Itoa(int(r.Row.Number)), r.Row.Version, string(r.Row.State)
+		if r.Row.State == impact.ReleaseWithdrawn {
+			list[i].Op = impact.OpUpdated
+		}
+	}
+	return list, nil
 }

@@ -33,6 +33,7 @@ type changeWindow struct {
 	filter      impact.ChangeFilter
 	commits     map[int64]placed
 	reference   bool // one of them changed reference data
+	releases    bool // one of them published or withdrew a release
 }
 
 // changeSource reads the changes of one type that a principal may see, as the
@@ -48,12 +49,17 @@ var changeSources = map[impact.ChangeType]changeSource{
 	impact.MembershipChange:   membershipChanges,
 	impact.ObservationChange:  observationChanges,
 	impact.OrganisationChange: organisationChanges,
+	impact.ReleaseChange:      releaseChanges,
 	impact.SubmissionChange:   submissionChanges,
 	impact.TerritoryChange:    territoryChanges,
 }
 
 // referenceCommit is the kind of commits that change reference data.
 const referenceCommit = "reference"
+
+// publicKinds is the condition of commits whose changes everybody may follow;
+// they are kept for ever.
+const publicKinds = `kind IN ('` + referenceCommit + `', '` + releaseCommit + `')`
 
 // logOf is the log as a principal sees it. Who may follow public types only
 // sees the commits of those only: nothing it is given moves with a commit that
@@ -64,7 +70,7 @@ func logOf(p impact.Principal) string {
 	if slices.ContainsFunc(impact.ChangeTypes(), func(t impact.ChangeType) bool { return !t.Public() && p.Follows(t) }) {
 		return wholeLog
 	}
-	return `(SELECT * FROM commit_log WHERE kind = '` + referenceCommit + `') AS commit_log`
+	return `(SELECT * FROM commit_log WHERE ` + publicKinds + `) AS commit_log`
 }
 
 // LastChange is where a reader stands who knows everything committed so far:
@@ -220,7 +226,7 @@ func (s *Store) window(ctx context.Context, p impact.Principal, after impact.Cha
 		}
 		total += n
 		w.commits[c.Seq] = c
-		w.reference = w.reference || kind == referenceCommit
+		w.reference, w.releases = w.reference || kind == referenceCommit, w.releases || kind == releaseCommit
 		w.last = c.Seq
 		end = impact.ChangePosition{Seq: c.Seq, Tx: c.CommitTx}
 	}
@@ -235,7 +241,7 @@ func (s *Store) window(ctx context.Context, p impact.Principal, after impact.Cha
 }
 
 // followable refuses a position whose commit is not in the log under the same
-// name, or after which commits are missing: those of reference data are kept
+// name, or after which commits are missing: those that are public are kept
 // for ever, the others from a first one on.
 func (s *Store) followable(ctx context.Context, p impact.Principal, after impact.ChangePosition) error {
 	if after != (impact.ChangePosition{}) {
@@ -252,7 +258,7 @@ func (s *Store) followable(ctx context.Context, p impact.Principal, after impact
 		return nil
 	}
 	var first, kept int64
-	err := s.sql(ctx).QueryRowContext(ctx, `SELECT seq FROM commit_log WHERE kind <> '`+referenceCommit+`' ORDER BY seq LIMIT 1`).Scan(&first)
+	err := s.sql(ctx).QueryRowContext(ctx, `SELECT seq FROM commit_log WHERE NOT `+publicKinds+` ORDER BY seq LIMIT 1`).Scan(&first)
 	if errors.Is(err, sql.ErrNoRows) || err == nil && after.Seq >= first-1 {
 		return nil
 	}
@@ -291,7 +297,7 @@ func (s *Store) Lag(ctx context.Context, seq int64) (time.Duration, error) {
 }
 
 // ForgetCommits drops the numbers of commits older than the age, 10,000 at a
-// time; what they wrote stays. The last commit and those of reference data are
+// time; what they wrote stays. The last commit and those that are public are
 // kept. It gives how many were dropped.
 func (s *Store) ForgetCommits(ctx context.Context, age time.Duration) (dropped int64, err error) {
 	before := s.now().Add(-age).UnixMilli()
@@ -299,7 +305,7 @@ func (s *Store) ForgetCommits(ctx context.Context, age time.Duration) (dropped i
 		var some int64
 		err := s.transact(ctx, func(ctx context.Context, t *txn) error {
 			done, err := t.tx.ExecContext(ctx, `DELETE FROM commit_log WHERE seq IN (
-				SELECT seq FROM commit_log WHERE at < $1 AND kind <> '`+referenceCommit+`' AND seq < (SELECT max(seq) FROM commit_log) ORDER BY seq LIMIT 10000)`, before)
+				SELECT seq FROM commit_log WHERE at < $1 AND NOT `+publicKinds+` AND seq < (SELECT max(seq) FROM commit_log) ORDER BY seq LIMIT 10000)`, before)
 			if err != nil {
 				return err
 			}

@@ -352,17 +352,21 @@ func (s *Store) snapshot(ctx context.Context, do func(context.Context, *txn) err
 }
 
 func (f *Follower) load(ctx context.Context) error {
-	return f.s.snapshot(ctx, func(ctx context.Context, t *txn) error {
-		seq, err := f.s.Seq(ctx)
-		if err != nil {
-			return err
-		}
-		questionnaires, err := f.s.Questionnaires(ctx)
-		if err != nil {
-			return err
-		}
-		return f.cube.Load(f.s.allOrganisations(ctx), questionnaires, f.s.allCells(ctx, t), seq)
-	})
+	return f.s.snapshot(ctx, func(ctx context.Context, t *txn) error { return f.s.fill(ctx, t, f.cube) })
+}
+
+// fill loads a cube with all that is committed at the instant of the
+// transaction.
+func (s *Store) fill(ctx context.Context, t *txn, cube *calculation.Cube) error {
+	seq, err := s.Seq(ctx)
+	if err != nil {
+		return err
+	}
+	questionnaires, err := s.Questionnaires(ctx)
+	if err != nil {
+		return err
+	}
+	return cube.Load(s.allOrganisations(ctx), questionnaires, s.allCells(ctx, t), seq)
 }
 
 func (s *Store) allOrganisations(ctx context.Context) iter.Seq2[calculation.Organisation, error] {

@@ -39,6 +39,7 @@ type data struct {
 	Submission   string `json:"submission,omitempty"`
 	Import       string `json:"import,omitempty"`
 	Mandate      string `json:"mandate,omitempty"`
+	Release      string `json:"release,omitempty"`
 	Webhook      string `json:"webhook,omitempty"`
 	State        string `json:"state,omitempty"`
 	Reason       string `json:"reason,omitempty"`
@@ -139,6 +140,8 @@ func (g *gathering) add(c *impact.Change) error {
 			d.Import = c.ID
 		case impact.MandateChange:
 			d.Mandate = c.ID
+		case impact.ReleaseChange:
+			d.Release, d.State = c.ID, c.Action
 		}
 		if err := g.event(t, c, subject, d, links); err != nil {
 			return err
@@ -150,6 +153,9 @@ func (g *gathering) add(c *impact.Change) error {
 // told gives the events that a change is, none when nobody is told of it.
 // Submitting what the rules alone review approves it in the same breath.
 func told(c *impact.Change) []impact.EventType {
+	if c.Type == impact.ReleaseChange && c.Action == string(impact.ReleasePublished) {
+		return []impact.EventType{impact.ReleasePublishedEvent}
+	}
 	switch r := c.Resource.(type) {
 	case impact.Submission:
 		switch {
