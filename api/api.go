@@ -18,6 +18,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/grandlyon/retombees/pkg/auth"
+	"github.com/grandlyon/retombees/pkg/dcat"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -102,8 +103,11 @@ type Config struct {
 	// The log of commits, read as changes and told to webhooks.
 	Changes  ChangeStore
 	Webhooks Webhooks
-	// Exports keeps the files of releases; nil serves none.
-	Exports Exports
+	// Exports keeps the files of releases; nil serves none. Publication says who
+	// publishes them, and about which part of the world; its addresses are those of
+	// PublicURL, and its identifiers too unless told.
+	Exports     Exports
+	Publication dcat.Catalogue
 
 	// Ready tells why requests cannot be served yet, nil when they can.
 	Ready func(context.Context) error

@@ -111,6 +111,10 @@ var attacks = map[string][]attempt{
 	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: fmt.Sprintf(adminOnly, "409")}},
 	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
 
+	"GET /v1/catalog":     {{path: "/v1/catalog", want: open}, {path: "/v1/catalog.ttl?limit=1", want: open}},
+	"GET /id/:name":       {{path: "/id/publisher", want: open}},
+	"GET /id/:kind/:name": {{path: "/id/service/api", want: open}},
+
 	"GET /v1/organisations": {
 		{path: "/v1/organisations", want: register},
 		{path: "/v1/organisations?siren=732829320", want: register},

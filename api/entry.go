@@ -143,6 +143,8 @@ func (s *server) landing(c *call) error {
 	l.Links["token"] = s.PublicURL + "/oauth/token"
 	l.Links["authorization_server"] = s.PublicURL + "/.well-known/oauth-authorization-server"
 	tag := fmt.Sprintf("%s-%s-%d-%d-%d", s.Version, l.ReferenceVersion, l.Limits.Anonymous, l.Limits.Client, l.Limits.Concurrent)
+	c.w.Header().Add("Link", "<"+s.PublicURL+`/v1/openapi.json>; rel="service-desc"; type="application/json"`)
+	c.w.Header().Add("Link", "<"+s.PublicURL+`/v1/catalog>; rel="describedby"; type="application/ld+json"`)
 	if c.fresh(c.weakTag(tag)) {
 		return nil
 	}

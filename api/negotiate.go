@@ -25,6 +25,9 @@ var (
 	FormatGeoJSON   = Format{Name: "geojson", Suffix: ".geojson", MediaType: "application/geo+json", Type: "application/geo+json"}
 	FormatXLSX      = Format{Name: "xlsx", Suffix: ".xlsx", MediaType: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", Type: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"}
 	FormatNDJSON    = Format{Name: "ndjson", Suffix: ".ndjson", MediaType: "application/x-ndjson", Type: "application/x-ndjson"}
+	FormatJSONLD    = Format{Name: "jsonld", Suffix: ".jsonld", MediaType: "application/ld+json", Type: "application/ld+json; charset=utf-8"}
+	FormatTurtle    = Format{Name: "ttl", Suffix: ".ttl", MediaType: "text/turtle", Type: "text/turtle; charset=utf-8"}
+	FormatRDFXML    = Format{Name: "rdf", Suffix: ".rdf", MediaType: "application/rdf+xml", Type: "application/rdf+xml; charset=utf-8"}
 	FormatAny       = Format{Name: "any", MediaType: "*/*"}
 )
 
@@ -95,6 +98,9 @@ func (r acceptRange) precision(f Format) int {
 		}
 	case r.value == media && r.dialect == dialect:
 		return 3
+	case r.value == "application/json" && f.Name == FormatJSONLD.Name:
+		// JSON-LD is JSON.
+		return 2
 	case r.value == "application/problem+json" && f.Name == "json":
 		// Errors are always problem documents: asking for them asks for JSON.
 		return 0

@@ -83,6 +83,7 @@ type Route struct {
 const (
 	cacheReference = "public, max-age=3600"
 	cacheLatest    = "public, max-age=300, stale-while-revalidate=3600"
+	cacheDocument  = "public, max-age=300"
 )
 
 // Routes is the table. Every route is an operation of openapi.yaml and the
@@ -140,6 +141,11 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/territories/:id/history", handle: (*server).listTerritoryHistory, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/code-lists", handle: (*server).listCodeLists, Access: public, Cache: cacheReference, Counting: Reference},
 		{Method: "GET", Path: "/v1/code-lists/:id", handle: (*server).getCodeList, Access: public, Cache: cacheReference, Counting: Reference},
+
+		// What portals harvest
+		{Method: "GET", Path: "/v1/catalog", handle: (*server).catalog, Access: public, Cache: cacheDocument, Params: "modified_since after limit", Produces: rdfFormats, Counting: Documents},
+		{Method: "GET", Path: "/id/:name", handle: (*server).identifiedAlone, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
+		{Method: "GET", Path: "/id/:kind/:name", handle: (*server).identified, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
 
 		// Organisations, their consents and who saw their data
 		{Method: "GET", Path: "/v1/organisations", handle: (*server).listOrganisations, Access: scope(impact.OrganisationsRead).open(), Params: "siret siren rna external_id match territory ess structure_kind organisation_class q updated_since", Paged: true},

@@ -27,6 +27,7 @@ type serveCmd struct {
 	issuerFlags
 	rateFlags
 	webhookFlags
+	publicationFlags
 	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Default: 127.0.0.1:8080."`
 	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
 	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
@@ -165,6 +166,10 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	publication, err := c.catalogue(p.demo)
+	if err != nil {
+		return nil, err
+	}
 	s := p.store
 	h, err := api.New(api.Config{
 		PublicURL: c.PublicURL, Version: programVersion(), Demo: p.demo,
@@ -179,6 +184,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 		Imports: s, Mappings: s, ImportRunner: p.runner,
 		Figures: p.cube, Follower: p.follower, ObservationIDs: s,
 		Changes: s, Webhooks: p.webhooks,
+		Publication: publication,
 		Ready: func(ctx context.Context) error {
 			if !p.follower.Ready() {
 				return &impact.Error{Kind: impact.Busy, Code: "unavailable", Detail: impact.Text{
