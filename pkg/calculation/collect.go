@@ -570,11 +570,12 @@ func (p *plan) settleOverlaps(es []entry, kind impact.MeasureKind) {
 				done[o] = true
 			}
 		}
-		left := int64(0)
+		left, rest := int64(0), remainder{r: p.work.record}
 		for i := range es {
 			e := &es[i]
 			if e.why == counts && e.member != h.member && covered[h][e.member] && within(e, h) {
 				left += e.value
+				rest.covers(e)
 			}
 		}
 		for _, o := range own {
@@ -582,6 +583,7 @@ func (p *plan) settleOverlaps(es []entry, kind impact.MeasureKind) {
 			if kind != impact.SignedFlow {
 				take = min(left, max(o.value, 0))
 			}
+			rest.takes(o, take, left)
 			o.value -= take
 			left -= take
 		}

@@ -28,6 +28,7 @@ var works = sync.Pool{New: func() any { return &work{} }}
 
 func (w *work) release() {
 	clear(w.coarse)
+	w.record = nil
 	works.Put(w)
 }
 
@@ -43,6 +44,7 @@ type work struct {
 	keys     []uint64
 	sorted   []entry
 	trace    *trace
+	record   *record
 	paired   map[*entry]bool
 }
 
@@ -133,7 +135,9 @@ func (p *plan) indicator(out []Figure, line int32, r, b int, excluded *[whys]int
 		w.leaves = append(w.leaves, nil)
 		w.sums = append(w.sums, total{})
 	}
-	if simple && p.q.Qualifiers == "" {
+	if w.record != nil {
+		clear(w.record.owed)
+	} else if simple && p.q.Qualifiers == "" {
 		if f, done, shown, err := p.direct(ind, line, inputs, r, b, excluded); done || err != nil {
 			if shown {
 				out = append(out, f)
@@ -321,6 +325,9 @@ func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group
 		w.trace.group = g
 	}
 	m := maker{p: p, ind: ind, inputs: inputs, sets: g.sets, f: &f}
+	if w.record != nil {
+		w.record.weighed = w.record.weighed[:0]
+	}
 	for i := range inputs {
 		w.sums[i].reset()
 	}
@@ -361,7 +368,11 @@ func (p *plan) figure(ind *impact.Indicator, line int32, inputs []int32, g group
 		}
 	}
 	f.Organisations = w.counted.n
-	return f, p.finish(&m, &t, line, g, r, b, coarse, excluded), nil
+	shown := p.finish(&m, &t, line, g, r, b, coarse, excluded)
+	if shown && w.record != nil {
+		return f, true, w.record.keep(&m)
+	}
+	return f, shown, nil
 }
 
 // finish settles exclusions, status, notes and coverage of a figure that has

@@ -102,8 +102,11 @@ func (m *maker) add(sum *total, es []entry) error {
 	return nil
 }
 
-// weigh tells the explanation how much of an entry counts.
+// weigh tells the explanation, and the sums, how much of an entry counts.
 func (m *maker) weigh(e *entry, num, den int64) {
+	if r := m.p.work.record; r != nil {
+		r.weighed = append(r.weighed, weighed{*e, num, den})
+	}
 	if t := m.p.work.trace; t != nil {
 		w := big.NewRat(e.num, e.den)
 		w.Mul(w, big.NewRat(m.p.f.attrs[e.attr].share, int64(impact.One)))

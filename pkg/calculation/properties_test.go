@@ -48,10 +48,14 @@ func dumpFigures(t interface{ Fatal(...any) }, c *Cube, q Query) string {
 	}
 	var out []string
 	for _, f := range res.Figures {
-		out = append(out, fmt.Sprint(f.Indicator, f.ImpactType, f.Territory, f.Period, f.Codes, f.Qualifiers, f.text(), ratString(f.Exact()), f.Notes, f.Bounds,
-			show(f.Numerator), show(f.Denominator), f.Organisations, f.Observations, f.Reporters, f.Expected, f.AsOf, f.AsOfFrom, f.DaysCovered, f.Excluded))
+		out = append(out, dumpFigure(&f))
 	}
 	return strings.Join(out, "\n") + fmt.Sprint(res.Excluded)
+}
+
+func dumpFigure(f *Figure) string {
+	return fmt.Sprint(f.Indicator, f.ImpactType, f.Territory, f.Period, f.Codes, f.Qualifiers, f.text(), ratString(f.Exact()), f.Notes, f.Bounds,
+		show(f.Numerator), show(f.Denominator), f.Organisations, f.Observations, f.Reporters, f.Expected, f.AsOf, f.AsOfFrom, f.DaysCovered, f.Excluded)
 }
 
 func everything(cat *impact.Catalogue, v impact.Vintage) Query {
