@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/grandlyon/retombees/pkg/auth"
@@ -14,7 +15,7 @@ import (
 func (c *call) identify() error {
 	a := c.route.Access
 	if !a.public() {
-		c.w.Header().Set("Vary", "Accept, Accept-Encoding, Accept-Language, Authorization")
+		c.w.Header().Set("Vary", varyByCaller)
 	}
 	if c.route.OAuth {
 		return nil // POST /oauth/token reads its own credentials
@@ -40,16 +41,37 @@ func (c *call) identify() error {
 		return err
 	}
 	c.principal = p
-	if len(a.Scopes) == 0 {
+	if a.Published {
 		return nil
 	}
-	for _, s := range a.Scopes {
-		if p.Has(s) {
-			return nil
-		}
-	}
-	return lacksScope(a.Scopes...)
+	return c.holdsScope()
 }
+
+// holdsScope asks for one of the scopes of the route.
+func (c *call) holdsScope() error {
+	scopes := c.route.Access.Scopes
+	if len(scopes) == 0 || slices.ContainsFunc(scopes, c.principal.Has) {
+		return nil
+	}
+	return lacksScope(scopes...)
+}
+
+// rightHolder is asked before an answer goes beyond what is published: the
+// answer is then the caller's alone.
+func (c *call) rightHolder() error {
+	c.private = true
+	c.w.Header().Set("Vary", varyByCaller)
+	if c.principal.IsAnonymous() {
+		return c.missingToken()
+	}
+	return c.holdsScope()
+}
+
+// What answers depend on; those read with a right, on the caller too.
+const (
+	varyByForm   = "Accept, Accept-Encoding, Accept-Language"
+	varyByCaller = varyByForm + ", Authorization"
+)
 
 // lacksScope refuses a token that has none of the scopes.
 func lacksScope(scopes ...impact.Scope) error {

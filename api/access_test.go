@@ -51,7 +51,11 @@ func TestEveryRouteOpensToItsCallersOnly(t *testing.T) {
 			for name, x := range w.callers() {
 				a := x.do(t, r.Method, path, body)
 				line := fmt.Sprintf("%s %s as %s: %d %s", r.Method, path, name, a.status, a.body)
-				switch needed := r.Access.Scopes; {
+				needed := r.Access.Scopes
+				if r.Access.Published {
+					needed = nil // for going beyond what is published
+				}
+				switch {
 				case name == "anonymous" && !r.Access.Open && (len(needed) > 0 || r.Access.Token):
 					refused(t, a, 401, "missing_token")
 				case name != "anonymous" && len(needed) > 0 && !holds(needed, impact.AllowedScopes(roles[name])):

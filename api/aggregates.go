@@ -52,8 +52,8 @@ var aggregateFormats = []Format{FormatJSON, FormatCSV, FormatFrenchCSV, FormatND
 
 // liveBecause is said to callers without a token.
 var liveBecause = impact.Text{
-	FR: "Les chiffres publics arriveront avec la première publication (release). D'ici là, un jeton de titulaire de droits est nécessaire : une organisation pour ses propres données, ou le service instructeur.",
-	EN: "Public figures will come with the first release. Until then a token of a rights holder is needed: an organisation for its own data, or a steward.",
+	FR: "Les chiffres en direct (release=live) demandent un jeton de titulaire de droits : une organisation pour ses propres données, ou le service instructeur. Les chiffres publics sont ceux de la dernière publication : ôtez release, ou écrivez release=latest.",
+	EN: "Live figures (release=live) need a token of a rights holder: an organisation for its own data, or a steward. Public figures are those of the last release: leave release out, or write release=latest.",
 }
 
 // Aggregate is one figure. Members that a query did not ask for are absent;
@@ -81,14 +81,16 @@ type Aggregate struct {
 	// Parts of a quotient.
 	Numerator   *impact.Quantity `json:"numerator,omitempty" swaggertype:"number" extensions:"x-nullable"`
 	Denominator *impact.Quantity `json:"denominator,omitempty" swaggertype:"number" extensions:"x-nullable"`
-	// Organisations with a number in the figure, counted by legal unit.
-	Organisations int `json:"n_organisations,omitempty" example:"7"`
-	Observations  int `json:"n_observations,omitempty"`
+	// Organisations with a number in the figure, counted by legal unit; null
+	// when the figure is withheld.
+	Organisations *int `json:"n_organisations,omitempty" extensions:"x-nullable" example:"7"`
+	Observations  *int `json:"n_observations,omitempty" extensions:"x-nullable"`
 	// Organisations that answered ÷ organisations expected.
 	Coverage       *impact.Quantity `json:"coverage,omitempty" swaggertype:"number" extensions:"x-nullable" example:"0.58"`
 	ShareOfTotal   *impact.Quantity `json:"share_of_total,omitempty" swaggertype:"number" extensions:"x-nullable"`
 	ChangePrevious *impact.Quantity `json:"change_previous,omitempty" swaggertype:"number" extensions:"x-nullable"`
-	// Day the figure is true at: of a live figure, the day of the answer.
+	// Day of the release in which the figure last moved; of a live figure, the
+	// day of the answer.
 	AsOf string `json:"as_of" format:"date" example:"2026-11-22"`
 	// One or several of zero_denominator split_mapping prorata upper_bound
 	// missing_component method_break, separated by spaces.
@@ -108,8 +110,20 @@ type Aggregate struct {
 	CountTrue   *int             `json:"count_true,omitempty"`
 	Answered    *int             `json:"count_answered,omitempty"`
 	DaysCovered *int             `json:"days_covered,omitempty"`
-	Links       *AggregateLinks  `json:"links,omitempty"`
+	// False where an older figure stands: it may differ from the sum of its parts.
+	Additive *bool           `json:"additive,omitempty"`
+	Links    *AggregateLinks `json:"links,omitempty"`
+
+	written json.RawMessage
 } // @name Aggregate
+
+// MarshalJSON writes the row as pages do.
+func (a Aggregate) MarshalJSON() ([]byte, error) {
+	if a.written == nil {
+		return nil, errors.New("a row that no page wrote")
+	}
+	return a.written, nil
+}
 
 // Label is the text of a code in the languages asked for.
 type Label struct {
@@ -119,7 +133,7 @@ type Label struct {
 
 // AggregateLinks leads to the explanation of a figure.
 type AggregateLinks struct {
-	Explain string `json:"explain" example:"/v1/aggregates/explain?indicator=insertion_hours&territory=commune-69266&period=2025-Q3&release=live"`
+	Explain string `json:"explain" example:"/v1/aggregates/explain?indicator=insertion_hours&territory=commune-69266&period=2025-Q3&release=3"`
 } // @name AggregateLinks
 
 // AggregatePage is the answer to a query of figures.
@@ -141,8 +155,10 @@ type AggregatePageLinks struct {
 type AggregateMeta struct {
 	// The query with every default written, as POST /v1/aggregates/query takes it.
 	Query map[string]any `json:"query"`
-	// `live`: computed from today's facts, for rights holders.
-	Release string `json:"release" example:"live"`
+	// Number of the release; `live`: computed from today's facts, for rights holders.
+	Release string `json:"release" example:"3"`
+	// When the release was published; absent of live figures.
+	PublishedAt string `json:"published_at,omitempty" format:"date-time"`
 	// Version of the rules of calculation.
 	Method string `json:"method" example:"1.0"`
 	// Methodology version of each indicator.
@@ -154,11 +170,38 @@ type AggregateMeta struct {
 	Warnings          []ProblemEntry    `json:"warnings"`
 } // @name AggregateMeta
 
-// DisclosureControl tells what statistical secrecy did to the answer; LIVE:
-// nothing was hidden, since the caller has a right on every contributor.
+// DisclosureControl tells what statistical secrecy did to the answer. OK: every
+// figure is shown; SUPPRESSED: some are withheld (null, Q, C); BLOCKED: no release
+// answers such a query; LIVE: nothing was hidden, since the caller has a right on
+// every contributor.
 type DisclosureControl struct {
-	Status string `json:"status" enums:"LIVE" example:"LIVE"`
+	Status string `json:"status" enums:"OK,SUPPRESSED,BLOCKED,LIVE" example:"SUPPRESSED"`
+	// Rules the release was made with.
+	Ruleset string `json:"ruleset,omitempty" example:"strict-1"`
+	// Rows of this answer without figure, because of secrecy.
+	SuppressedCells *int `json:"suppressed_cells,omitempty" example:"1"`
+	// Page of the method, in plain words.
+	Documentation string `json:"documentation,omitempty" example:"https://impact.example/docs/disclosure.md"`
 } // @name DisclosureControl
+
+func (d DisclosureControl) append(dst []byte) []byte {
+	o := objectWriter{dst: append(dst, '{')}
+	o.member("status")
+	o.dst = format.AppendString(o.dst, d.Status)
+	if d.Ruleset != "" {
+		o.member("ruleset")
+		o.dst = format.AppendString(o.dst, d.Ruleset)
+	}
+	if d.SuppressedCells != nil {
+		o.member("suppressed_cells")
+		o.dst = strconv.AppendInt(o.dst, int64(*d.SuppressedCells), 10)
+	}
+	if d.Documentation != "" {
+		o.member("documentation")
+		o.dst = format.AppendString(o.dst, d.Documentation)
+	}
+	return append(o.dst, '}')
+}
 
 // Excluded counts observations left out for one reason.
 type Excluded struct {
@@ -341,58 +384,84 @@ func (s *server) aggregates(c *call, criteria []criterion, faults []impact.Fault
 	if err != nil {
 		return err
 	}
-	ps := q.normalised()
-	query := queryBody(ps)
-	id := digest(query)
-	today := impact.DateOf(c.s.Now()).String()
-	cq := q.calculation()
+	p := figurePage{limit: limit, cursor: cursor, today: impact.DateOf(s.Now()).String()}
+	p.pairs = q.normalised()
+	p.query, p.get = queryBody(p.pairs), queryString(p.pairs)
 	switch cells := s.cells(q); {
 	case cells > maxComputed:
 		return tooManyCells(cells)
-	case q.includeEmpty && len(q.conditions) == 0 && len(cq.Cuts) == 0 && cells > maxReturned:
+	case q.includeEmpty && len(q.conditions) == 0 && len(q.calculation().Cuts) == 0 && cells > maxReturned:
 		return tooManyFigures(cells) // each cell is a row
 	}
-	if c.r.Method == http.MethodGet && c.fresh(s.liveTag(c, cq, query, today, limit, cursor)) {
+	if c.r.Method == http.MethodPost && len(p.get) < maxURI-len("/v1/aggregates?") {
+		c.w.Header().Set("Content-Location", c.address("/v1/aggregates"+c.suffix, p.get))
+	}
+	if q.published != nil {
+		return s.fromRelease(c, q, func() (*answer, error) { return s.figurePage(c, q, p, nil) })
+	}
+	if c.r.Method == http.MethodGet && c.fresh(s.liveTag(c, q.calculation(), p.query, p.today, limit, cursor)) {
 		return nil
 	}
+	b := pageBuffers.Get().(*[]byte)
+	a, err := s.figurePage(c, q, p, (*b)[:0])
+	if err != nil {
+		return err
+	}
+	if err := s.witness(c, p.get, q.organisation); err != nil {
+		return err
+	}
+	if err := s.usedFor(c, q, a.rows); err != nil {
+		return err
+	}
+	for name, v := range a.header {
+		c.w.Header()[name] = v
+	}
+	c.write(http.StatusOK, c.format.Type, a.body)
+	if cap(a.body) <= 1<<20 {
+		*b = a.body
+		pageBuffers.Put(b)
+	}
+	return nil
+}
+
+// figurePage computes one page, written after dst.
+func (s *server) figurePage(c *call, q *aggregateQuery, p figurePage, dst []byte) (*answer, error) {
+	id := digest(p.query)
 	var position []string
-	if cursor != "" {
-		if position, err = s.openCursor(cursor, id); err != nil {
+	var err error
+	if p.cursor != "" {
+		if position, err = s.openCursor(p.cursor, id); err != nil {
 			if e, ok := errors.AsType[*impact.Error](err); ok {
-				e.Link = "/v1/aggregates?" + queryString(ps)
+				e.Link = "/v1/aggregates?" + p.get
 			}
-			return err
+			return nil, err
 		}
 	}
 	rows, excluded, err := s.figures(q)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
-		return err
-	}
-	if err := s.usedFor(c, q, len(rows)); err != nil {
-		return err
-	}
+	counted := len(rows)
 	if position != nil {
 		if rows, err = s.after(q, rows, position); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	next := ""
-	if len(rows) > limit {
-		rows = rows[:limit]
-		next = s.sealCursor(q.position(&rows[limit-1]), id)
+	if len(rows) > p.limit {
+		rows = rows[:p.limit]
+		p.next = c.address("/v1/aggregates"+c.suffix, p.get+"&limit="+strconv.Itoa(p.limit)+"&cursor="+s.sealCursor(q.position(&rows[p.limit-1]), id))
 	}
-	get := queryString(ps)
-	if next != "" {
-		next = c.address("/v1/aggregates"+c.suffix, get+"&limit="+strconv.Itoa(limit)+"&cursor="+next)
-		c.w.Header().Add("Link", "<"+next+`>; rel="next"`)
+	p.rows, p.excluded = rows, excluded
+	if dst, err = s.appendFigures(dst, c, q, p); err != nil {
+		return nil, err
 	}
-	if c.r.Method == http.MethodPost && len(get) < maxURI-len("/v1/aggregates?") {
-		c.w.Header().Set("Content-Location", c.address("/v1/aggregates"+c.suffix, get))
+	a := newAnswer(c.format.Type, dst)
+	a.rows = counted
+	if p.next != "" {
+		a.header.Add("Link", "<"+p.next+`>; rel="next"`)
 	}
-	return s.writeFigures(c, q, figurePage{rows: rows, excluded: excluded, query: query, get: get, next: next, today: today})
+	a.header.Set("Impact-Disclosure-Control", s.control(q, "", rows).Status)
+	return a, nil
 }
 
 // aggregatePage takes limit and cursor off the query, from either spelling.
@@ -428,29 +497,50 @@ func (c *call) aggregatePage(criteria []criterion) (limit int, cursor string, re
 	return limit, cursor, criteria, c.query.err()
 }
 
-// readQuery resolves the query, waits for the write it must see, and checks
-// that the caller may ask it.
+// readQuery finds the release that is read and resolves the query. For live
+// figures it waits for the write they must see, and checks that the caller may
+// ask.
 func (s *server) readQuery(c *call, criteria []criterion, faults []impact.Fault, anywhere bool) (*aggregateQuery, error) {
-	if err := s.await(c); err != nil {
-		return nil, err
+	released, absent := s.releaseOf(c, criteria)
+	if absent != nil && impact.KindOf(absent) != impact.NotFound {
+		return nil, absent
+	}
+	r := aggregateReader{catalogue: s.Catalogue, today: impact.DateOf(s.Now()), anywhere: anywhere, inBody: c.r.Method == http.MethodPost}
+	switch {
+	case absent != nil: // said once the query is known to be readable
+	case released != nil:
+		// Whenever it is asked, the same query means the same cells.
+		r.q.source, r.q.published = released, released.Release()
+		r.today, r.vintage = r.q.published.Day, r.q.published.Vintage
+	default:
+		r.q.source = s.Figures
+		if err := s.await(c); err != nil {
+			return nil, err
+		}
 	}
 	var (
 		failed       error
 		last         impact.Period
 		found, known bool
 	)
-	latest := func(q *aggregateQuery, g impact.Granularity) (impact.Period, bool) {
-		if !known { // however often it is written
+	r.latest = func(q *aggregateQuery, g impact.Granularity) (impact.Period, bool) {
+		if !known && r.q.source != nil { // however often it is written
 			known = true
 			last, found, failed = s.latestPeriod(q, g)
 		}
 		return last, found
 	}
-	q, err := aggregateReader{
-		catalogue: s.Catalogue, today: impact.DateOf(s.Now()), latest: latest,
-		anywhere: anywhere, inBody: c.r.Method == http.MethodPost,
-	}.read(criteria, faults)
+	q, err := r.read(criteria, faults)
 	if err = errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	switch {
+	case absent != nil:
+		return nil, absent
+	case released != nil:
+		return q, s.leadOn(q, q.declared())
+	}
+	if err := c.rightHolder(); err != nil {
 		return nil, err
 	}
 	return q, s.entitle(c, q)
@@ -461,7 +551,7 @@ func (s *server) readQuery(c *call, criteria []criterion, faults []impact.Fault,
 func (s *server) latestPeriod(q *aggregateQuery, g impact.Granularity) (last impact.Period, found bool, err error) {
 	cq := q.calculation()
 	cq.Periods = nil
-	available, err := s.Figures.Available(cq)
+	available, err := q.source.Available(cq)
 	if err != nil {
 		return last, false, err
 	}
@@ -514,30 +604,13 @@ func (s *server) entitle(c *call, q *aggregateQuery) error {
 		return &impact.Error{
 			Kind: impact.Forbidden, Code: "insufficient_scope",
 			Detail: bilingual("Les chiffres en direct sont pour les titulaires de droits : une organisation sur ses données, ou le service instructeur.", "Live figures are for rights holders: an organisation on its own data, or a steward."),
-			Hint:   bilingual("Les chiffres publiés le seront pour tous avec la première publication (release).", "Published figures will be for all with the first release."),
+			Hint:   bilingual("Les chiffres publiés sont à tous : release=latest.", "Published figures are everyone's: release=latest."),
 		}
 	}
 	if !q.asOf.IsZero() {
 		return impact.Refuse(q.place("as_of").mark(fault("unknown_reference", "",
 			bilingual("La lecture des chiffres tels qu'ils étaient connus à un instant n'est pas encore servie.", "Figures as they were known at an instant are not served yet."),
 			bilingual("Ôtez as_of ; l'historique d'une observation est à GET /v1/observations/{id}/history.", "Leave as_of out; the history of an observation is at GET /v1/observations/{id}/history."))))
-	}
-	switch q.release {
-	case "live":
-	case "":
-		f := q.place("release").mark(faultMissingParameter("release",
-			"Aucune publication n'existe encore : demandez release=live, les faits d'aujourd'hui.", "No release exists yet: ask release=live, the facts of today."))
-		if f.Parameter == "" {
-			f.Code = "missing_field"
-			return impact.Refuse(f)
-		}
-		return &impact.Error{Kind: impact.Malformed, Code: "missing_parameter", Detail: f.Detail, Hint: f.Hint, Faults: []impact.Fault{f}}
-	default:
-		return &impact.Error{
-			Kind: impact.NotFound, Code: "not_found",
-			Detail: bilingual("Aucune publication (release) n'existe encore.", "No release exists yet."),
-			Hint:   bilingual("Demandez release=live, les faits d'aujourd'hui.", "Ask release=live, the facts of today."),
-		}
 	}
 	if err := s.entitleOrganisation(c, q); err != nil {
 		return err
@@ -722,41 +795,37 @@ func (s *server) liveTag(c *call, cq calculation.Query, query []byte, today stri
 	return c.weakTag("live-" + hex(id[:]))
 }
 
+// figurePage is one page on its way: what is asked, then what answers it.
 type figurePage struct {
+	limit  int
+	cursor string
+	pairs  []pair
+	query  []byte // as a body
+	get    string // as a query string
+	today  string
+
 	rows     []figureRow
 	excluded []calculation.Exclusion
-	query    []byte
-	get      string
 	next     string
-	today    string
 }
 
-func (s *server) writeFigures(c *call, q *aggregateQuery, p figurePage) error {
+// appendFigures writes a page in the format asked for.
+func (s *server) appendFigures(dst []byte, c *call, q *aggregateQuery, p figurePage) ([]byte, error) {
 	columns := q.columns(s, p.today)
 	if c.format.Name == FormatJSON.Name {
-		b := pageBuffers.Get().(*[]byte)
-		*b = s.appendPage((*b)[:0], c, q, columns, p)
-		c.write(http.StatusOK, c.format.Type, *b)
-		if cap(*b) <= 1<<20 {
-			pageBuffers.Put(b)
-		}
-		return nil
+		return s.appendPage(dst, c, q, columns, p), nil
 	}
-	var b bytes.Buffer
+	b := bytes.NewBuffer(dst)
 	var err error
 	switch c.format.Name {
 	case FormatFrenchCSV.Name:
-		err = format.WriteCSV(&b, format.French, columns, p.rows)
+		err = format.WriteCSV(b, format.French, columns, p.rows)
 	case FormatNDJSON.Name:
-		err = format.WriteNDJSON(&b, columns, p.rows)
+		err = format.WriteNDJSON(b, columns, p.rows)
 	default:
-		err = format.WriteCSV(&b, format.RFC4180, columns, p.rows)
+		err = format.WriteCSV(b, format.RFC4180, columns, p.rows)
 	}
-	if err != nil {
-		return err
-	}
-	c.write(http.StatusOK, c.format.Type, b.Bytes())
-	return nil
+	return b.Bytes(), err
 }
 
 // pageBuffers are reused from one answer to the next.
@@ -775,8 +844,14 @@ func (s *server) appendPage(dst []byte, c *call, q *aggregateQuery, columns []co
 	}
 	dst = append(dst, `],"meta":{"query":`...)
 	dst = append(dst, p.query...)
-	dst = append(dst, `,"release":"live","method":`...)
-	dst = format.AppendString(dst, calculation.MethodVersion)
+	dst = append(dst, `,"release":`...)
+	dst = format.AppendString(dst, q.releaseText())
+	if q.published != nil {
+		dst = append(dst, `,"published_at":`...)
+		dst = format.AppendString(dst, instant(q.published.PublishedAt))
+	}
+	dst = append(dst, `,"method":`...)
+	dst = format.AppendString(dst, q.method())
 	dst = append(dst, `,"methodology":{`...)
 	var last *impact.Indicator
 	told := make(map[*impact.Indicator]bool, len(q.indicators))
@@ -794,13 +869,15 @@ func (s *server) appendPage(dst []byte, c *call, q *aggregateQuery, columns []co
 		told[ind] = true
 		dst = format.AppendString(dst, string(ind.Code))
 		dst = append(dst, ':')
-		dst = format.AppendString(dst, ind.MethodologyVersion)
+		dst = format.AppendString(dst, q.methodology(ind))
 	}
 	dst = append(dst, `},"row_count":`...)
 	dst = strconv.AppendInt(dst, int64(len(p.rows)), 10)
 	dst = append(dst, `,"truncated":`...)
 	dst = strconv.AppendBool(dst, p.next != "")
-	dst = append(dst, `,"disclosure_control":{"status":"LIVE"},"excluded":`...)
+	dst = append(dst, `,"disclosure_control":`...)
+	dst = s.control(q, "", p.rows).append(dst)
+	dst = append(dst, `,"excluded":`...)
 	dst = appendExcluded(dst, p.excluded)
 	dst = append(dst, `,"warnings":`...)
 	dst = c.appendWarnings(dst, q.warnings)

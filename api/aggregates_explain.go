@@ -39,17 +39,32 @@ type Explanation struct {
 	// The sums the formula is applied to.
 	Inputs   []ExplanationInput `json:"inputs"`
 	Excluded []Excluded         `json:"excluded"`
-	// Each observation that counts; of one input they add up to it.
-	Contributors []Contributor `json:"contributors"`
-	// Each observation that adds nothing, with its reason.
-	LeftOut []LeftOut       `json:"left_out"`
+	// Of a published figure, what the release before the one in which it last
+	// moved showed; null when it showed nothing.
+	Previous *PreviousFigure `json:"previous,omitempty" extensions:"x-nullable"`
+	// Why a published figure is withheld, in general words: which rule it was is
+	// never told.
+	Withheld *Text `json:"withheld,omitempty"`
+	// Each observation that counts; of one input they add up to it. Null unless live.
+	Contributors []Contributor `json:"contributors" extensions:"x-nullable"`
+	// Each observation that adds nothing, with its reason. Null unless live.
+	LeftOut []LeftOut       `json:"left_out" extensions:"x-nullable"`
 	Links   Links           `json:"links"`
 	Meta    ExplanationMeta `json:"meta"`
 } // @name AggregateExplanation
 
+// PreviousFigure is what an earlier release showed, and why it moved since.
+type PreviousFigure struct {
+	Release string           `json:"release" example:"2"`
+	Value   *impact.Quantity `json:"value" swaggertype:"number" extensions:"x-nullable" example:"0.79"`
+	Cause   string           `json:"cause" enums:"first_release,late_submissions,corrections,withdrawals,several,method,disclosure_control,finalised" example:"late_submissions"`
+} // @name AggregatePrevious
+
 // ExplanationMeta tells how the query was understood.
 type ExplanationMeta struct {
-	Release           string            `json:"release" example:"live"`
+	Release string `json:"release" example:"3"`
+	// When the release was published; absent of live figures.
+	PublishedAt       string            `json:"published_at,omitempty" format:"date-time"`
 	DisclosureControl DisclosureControl `json:"disclosure_control"`
 	Warnings          []ProblemEntry    `json:"warnings"`
 } // @name AggregateExplanationMeta
@@ -148,7 +163,10 @@ func (s *server) explainAggregate(c *call) error {
 	if len(q.indicators) != 1 || len(q.territories) != 1 || len(q.periods) != 1 || q.impossible() {
 		return notOneCell(len(q.indicators), len(q.territories), len(q.periods))
 	}
-	e, err := s.Figures.Explain(q.calculation())
+	if q.published != nil {
+		return s.fromRelease(c, q, func() (*answer, error) { return s.explanation(c, q) })
+	}
+	a, err := s.explanation(c, q)
 	if err != nil {
 		return err
 	}
@@ -158,10 +176,15 @@ func (s *server) explainAggregate(c *call) error {
 	if err := s.usedFor(c, q, 1); err != nil {
 		return err
 	}
-	return s.writeExplanation(c, q, e)
+	c.write(http.StatusOK, FormatJSON.Type, a.body)
+	return nil
 }
 
-func (s *server) writeExplanation(c *call, q *aggregateQuery, e *calculation.Explanation) error {
+func (s *server) explanation(c *call, q *aggregateQuery) (*answer, error) {
+	e, err := q.source.Explain(q.calculation())
+	if err != nil {
+		return nil, err
+	}
 	row := s.rows(nil, q, []calculation.Figure{e.Figure}, false)
 	q.measures = []string{measureValue, measureNumerator, measureDenominator, measureOrganisations, measureObservations, measureCoverage}
 	today := impact.DateOf(s.Now()).String()
@@ -169,23 +192,22 @@ func (s *server) writeExplanation(c *call, q *aggregateQuery, e *calculation.Exp
 		Formula:            ExplanationFormula{FR: e.Formula.Text.FR, EN: e.Formula.Text.In(impact.English), Machine: e.Formula.Machine},
 		MeasureKind:        string(e.Figure.Kind),
 		MethodologyVersion: e.Figure.MethodologyVersion,
-		Method:             e.MethodVersion,
+		Method:             q.method(),
 		Rules:              make(map[string]Text, len(e.Rules)),
 		Inputs:             make([]ExplanationInput, 0, len(e.Inputs)),
 		Excluded:           excludedOf(e.Excluded),
-		Contributors:       make([]Contributor, 0, len(e.Contributors)),
-		LeftOut:            make([]LeftOut, 0, len(e.LeftOut)),
 		Links:              Links{Self: c.self()},
-		Meta:               ExplanationMeta{Release: "live", DisclosureControl: DisclosureControl{Status: "LIVE"}, Warnings: c.entries(q.warnings)},
+		Meta:               ExplanationMeta{Release: q.releaseText(), DisclosureControl: s.control(q, "", row), Warnings: c.entries(q.warnings)},
 	}
-	cellJSON := format.NewJSONRow(q.columns(s, today)).Append(nil, &row[0])
-	if err := json.Unmarshal(cellJSON, &out.Cell); err != nil {
-		return err
-	}
+	out.Cell.written = format.NewJSONRow(q.columns(s, today)).Append(nil, &row[0])
 	for _, r := range e.Rules {
 		out.Rules[r.Dimension] = text(r.Text)
 	}
-	before, after, _ := strings.Cut(out.Cell.Links.Explain, "indicator="+out.Cell.Indicator)
+	var own struct{ Links AggregateLinks }
+	if err := json.Unmarshal(out.Cell.written, &own); err != nil {
+		return nil, err
+	}
+	before, after, _ := strings.Cut(own.Links.Explain, "indicator="+row[0].line())
 	for _, in := range e.Inputs {
 		wire := ExplanationInput{Indicator: string(in.Indicator), Value: in.Value, Links: AggregateLinks{Explain: before + "indicator=" + string(in.Indicator) + after}}
 		if ind := s.Catalogue.Indicator(in.Indicator); ind != nil {
@@ -193,10 +215,16 @@ func (s *server) writeExplanation(c *call, q *aggregateQuery, e *calculation.Exp
 		}
 		out.Inputs = append(out.Inputs, wire)
 	}
+	if q.published != nil {
+		out.Meta.PublishedAt = instant(q.published.PublishedAt)
+		s.history(q, &row[0], &out)
+		return c.jsonAnswer(out)
+	}
+	out.Contributors, out.LeftOut = make([]Contributor, 0, len(e.Contributors)), make([]LeftOut, 0, len(e.LeftOut))
 	for _, k := range e.Contributors {
 		id, err := s.ObservationIDs.ObservationID(c.r.Context(), k.Cell)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		out.Contributors = append(out.Contributors, Contributor{
 			Organisation: string(k.Organisation), Observation: string(id), Indicator: string(k.Indicator),
@@ -207,14 +235,28 @@ func (s *server) writeExplanation(c *call, q *aggregateQuery, e *calculation.Exp
 	for _, k := range e.LeftOut {
 		id, err := s.ObservationIDs.ObservationID(c.r.Context(), k.Cell)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		out.LeftOut = append(out.LeftOut, LeftOut{
 			Organisation: string(k.Organisation), Observation: string(id), Indicator: string(k.Indicator),
 			Territory: s.territoryID(k.Cell.Territory), Period: k.Cell.Period.String(), Cut: k.Cell.Cut, Reason: string(k.Reason),
 		})
 	}
-	return c.answer(http.StatusOK, out)
+	return c.jsonAnswer(out)
+}
+
+// history tells what is public of how a published figure came to be.
+func (s *server) history(q *aggregateQuery, r *figureRow, out *Explanation) {
+	if r.withheld() {
+		why := text(withheldBecause)
+		out.Withheld = &why
+	}
+}
+
+// withheldBecause is said of every withheld figure, whatever the reason.
+var withheldBecause = impact.Text{
+	FR: "Ce chiffre est couvert par le secret statistique : le montrer, seul ou rapproché d'autres chiffres publiés, pourrait révéler la valeur d'une organisation. Il peut avoir trop peu de contributeurs, en avoir un qui domine, ou en protéger un autre ; lequel n'est jamais dit. Un territoire plus large ou l'année entière est souvent montré.",
+	EN: "This figure is covered by statistical secrecy: showing it, alone or set against other published figures, could give the value of one organisation away. It may have too few contributors, one that dominates, or protect another figure; which it is, is never told. A wider territory or the whole year is often shown.",
 }
 
 func (s *server) territoryID(k impact.TerritoryKey) string {
@@ -271,9 +313,18 @@ type AggregateAvailability struct {
 	From         *string `json:"from" format:"date" extensions:"x-nullable"`
 	To           *string `json:"to" format:"date" extensions:"x-nullable"`
 	Observations int     `json:"n_observations"`
-	Links        Links   `json:"links"`
-	Meta         Warned  `json:"meta"`
+	Links        Links            `json:"links"`
+	Meta         AvailabilityMeta `json:"meta"`
 } // @name AggregateAvailability
+
+// AvailabilityMeta tells what was read.
+type AvailabilityMeta struct {
+	Release string `json:"release" example:"3"`
+	// When the release was published; absent of live figures.
+	PublishedAt       string            `json:"published_at,omitempty" format:"date-time"`
+	DisclosureControl DisclosureControl `json:"disclosure_control"`
+	Warnings          []ProblemEntry    `json:"warnings"`
+} // @name AggregateAvailabilityMeta
 
 // AvailableDimensions lists values by dimension.
 type AvailableDimensions struct {
@@ -343,8 +394,10 @@ func (s *server) listAvailableAggregates(c *call) error {
 	if err != nil {
 		return err
 	}
-	cq := q.calculation()
-	if c.fresh(s.liveTag(c, cq, queryBody(q.normalised()), mode, 0, "")) {
+	if q.published != nil {
+		return s.fromRelease(c, q, func() (*answer, error) { return s.availability(c, q, mode) })
+	}
+	if c.fresh(s.liveTag(c, q.calculation(), queryBody(q.normalised()), mode, 0, "")) {
 		return nil
 	}
 	if err := s.witness(c, queryString(q.normalised()), q.organisation); err != nil {
@@ -353,21 +406,36 @@ func (s *server) listAvailableAggregates(c *call) error {
 	if err := s.usedFor(c, q, 1); err != nil {
 		return err
 	}
-	exact, err := s.Figures.Available(cq)
+	a, err := s.availability(c, q, mode)
 	if err != nil {
 		return err
 	}
-	out := AggregateAvailability{Mode: mode, Dimensions: s.available(exact), Observations: exact.Observations, Links: Links{Self: c.self()}, Meta: Warned{c.entries(q.warnings)}}
+	c.write(http.StatusOK, FormatJSON.Type, a.body)
+	return nil
+}
+
+func (s *server) availability(c *call, q *aggregateQuery, mode string) (*answer, error) {
+	exact, err := q.source.Available(q.calculation())
+	if err != nil {
+		return nil, err
+	}
+	out := AggregateAvailability{
+		Mode: mode, Dimensions: s.available(exact), Observations: exact.Observations, Links: Links{Self: c.self()},
+		Meta: AvailabilityMeta{Release: q.releaseText(), DisclosureControl: s.control(q, "OK", nil), Warnings: c.entries(q.warnings)},
+	}
+	if q.published != nil {
+		out.Meta.PublishedAt = instant(q.published.PublishedAt)
+	}
 	if exact.Any {
 		from, to := exact.Span.Start.String(), exact.Span.End.String()
 		out.From, out.To = &from, &to
 	}
 	if mode == "available" {
 		if out.Dimensions, err = s.widened(q); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return c.answer(http.StatusOK, out)
+	return c.jsonAnswer(out)
 }
 
 // widened asks once per dimension that has a condition, without it.
@@ -376,7 +444,7 @@ func (s *server) widened(q *aggregateQuery) (AvailableDimensions, error) {
 	without := func(change func(*aggregateQuery)) AvailableDimensions {
 		wide := *q
 		change(&wide)
-		a, err := s.Figures.Available(wide.calculation())
+		a, err := q.source.Available(wide.calculation())
 		failed = errors.Join(failed, err)
 		return s.available(a)
 	}

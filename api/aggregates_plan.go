@@ -191,8 +191,12 @@ func (q *aggregateQuery) normalised() []pair {
 		}
 	}
 	codes("order_by", order)
-	one("release", q.release)
-	one("state", string(q.state))
+	if q.published != nil {
+		one("release", q.releaseText())
+	} else {
+		one("release", q.release)
+		one("state", string(q.state))
+	}
 	yes("totals", q.totals, "territory")
 	yes("split", q.prorata, "prorata_days")
 	yes("include_empty", q.includeEmpty, "true")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"iter"
 	"slices"
 	"strconv"
@@ -100,6 +101,10 @@ type aggregateQuery struct {
 
 	labels  string // none fr en both
 	release string // as written, "" when absent
+	// source gives the figures; published is the release they are of, nil when
+	// they are live.
+	source    FigureSource
+	published *impact.Release
 	state   impact.SubmissionState
 	asOf    time.Time
 
@@ -161,6 +166,7 @@ type sortKey struct {
 type aggregateReader struct {
 	catalogue *impact.Catalogue
 	today     impact.Date
+	vintage   impact.Vintage // when none is asked
 	// latest finds the last period of a granularity that has a value for what
 	// was resolved so far; it serves period=latest.
 	latest func(q *aggregateQuery, g impact.Granularity) (impact.Period, bool)
@@ -326,13 +332,18 @@ func (r *aggregateReader) readOptions() {
 	q.allowBounds = r.flag("allow_bounds")
 	q.prorata = r.word("split", "", "prorata_days") != ""
 	q.totals = r.word("totals", "", "territory") != ""
-	q.release, _, _ = r.single("release")
+	if s, at, ok := r.single("release"); ok {
+		q.release = s
+		if _, number := releaseNumber(s); !number && s != "latest" && s != liveRelease {
+			r.unread(at.mark(faultUnknownWord("release", s, releaseWords)))
+		}
+	}
 	if s, at, ok := r.single("as_of"); ok {
 		t, err := time.Parse(time.RFC3339, s)
 		switch {
 		case err != nil:
 			r.unread(at.mark(faultInstant(s)))
-		case q.release != "" && q.release != "live":
+		case q.release != "" && q.release != liveRelease:
 			r.unread(at.mark(faultConflict("as_of", "release",
 				"as_of choisit la publication en vigueur à cet instant ; ôtez release.", "as_of chooses the release in force at that instant; leave release out.")))
 		default:
@@ -340,7 +351,7 @@ func (r *aggregateReader) readOptions() {
 		}
 	}
 	current := r.catalogue.Gazetteer().CurrentVintage(r.today)
-	q.vintage = current
+	q.vintage = cmp.Or(r.vintage, current)
 	if s, at, ok := r.single("vintage"); ok {
 		y, err := strconv.Atoi(s)
 		if err != nil || y < 1900 || y > int(current) {

@@ -50,14 +50,14 @@ func (s *server) figures(q *aggregateQuery) ([]figureRow, []calculation.Exclusio
 	if q.impossible() {
 		return nil, nil, nil
 	}
-	res, err := s.Figures.Figures(q.calculation())
+	res, err := q.source.Figures(q.calculation())
 	if err != nil {
 		return nil, nil, beyond(err)
 	}
 	rows := make([]figureRow, 0, len(res.Figures))
 	rows = s.rows(rows, q, res.Figures, false)
 	if q.totals || q.measured(measureShareOfTotal) {
-		whole, err := s.Figures.Figures(q.whole())
+		whole, err := q.source.Figures(q.whole())
 		if err != nil {
 			return nil, nil, beyond(err)
 		}
@@ -67,7 +67,7 @@ func (s *server) figures(q *aggregateQuery) ([]figureRow, []calculation.Exclusio
 		}
 	}
 	if q.measured(measureChangePrevious) {
-		before, err := s.Figures.Figures(q.before())
+		before, err := q.source.Figures(q.before())
 		if err != nil {
 			return nil, nil, beyond(err)
 		}
@@ -215,14 +215,21 @@ func (r *figureRow) measure(name string) *impact.Quantity {
 	case measureChangePrevious:
 		return r.change
 	case measureOrganisations:
-		return count(r.Organisations)
+		return r.count(r.Organisations)
 	case measureObservations:
-		return count(r.Observations)
+		return r.count(r.Observations)
 	}
 	return nil
 }
 
-func count(n int) *impact.Quantity {
+// withheld tells that disclosure control hides the figure: no number at all is
+// told of it.
+func (r *figureRow) withheld() bool { return r.Status == impact.Suppressed }
+
+func (r *figureRow) count(n int) *impact.Quantity {
+	if r.withheld() {
+		return nil
+	}
 	v := impact.Quantity(n) * impact.One
 	return &v
 }
@@ -381,6 +388,9 @@ func (s *server) after(q *aggregateQuery, rows []figureRow, position []string) (
 
 func (r *figureRow) set(measure, text string) error {
 	if text == "" {
+		if measure == measureOrganisations || measure == measureObservations {
+			r.Status = impact.Suppressed // what else has no count
+		}
 		return nil
 	}
 	v, f := impact.ParseQuantity(text)
@@ -435,7 +445,12 @@ func (q *aggregateQuery) columns(s *server, today string) []column {
 		code("unit", func(r *figureRow) string { return r.indicator.Unit })
 	}
 	code("obs_status", func(r *figureRow) string { return statusText[r.Status] })
-	code("conf_status", func(*figureRow) string { return "F" })
+	code("conf_status", func(r *figureRow) string {
+		if r.withheld() {
+			return "C"
+		}
+		return "F"
+	})
 	vintage := q.vintage.String()
 	code("vintage", func(*figureRow) string { return vintage })
 	for _, m := range []string{measureNumerator, measureDenominator} {
@@ -444,18 +459,34 @@ func (q *aggregateQuery) columns(s *server, today string) []column {
 		}
 	}
 	if q.measured(measureOrganisations) {
-		cs = append(cs, column{Name: measureOrganisations, Cell: func(r *figureRow) cell { return format.Integer(int64(r.Organisations)) }})
+		cs = append(cs, column{Name: measureOrganisations, Cell: func(r *figureRow) cell { return r.integer(r.Organisations) }})
 	}
 	if q.measured(measureObservations) {
-		cs = append(cs, column{Name: measureObservations, Cell: func(r *figureRow) cell { return format.Integer(int64(r.Observations)) }})
+		cs = append(cs, column{Name: measureObservations, Cell: func(r *figureRow) cell { return r.integer(r.Observations) }})
 	}
 	for _, m := range []string{measureCoverage, measureShareOfTotal, measureChangePrevious} {
 		if q.measured(m) {
 			number(m, func(r *figureRow) *impact.Quantity { return r.measure(m) })
 		}
 	}
-	code("as_of", func(*figureRow) string { return today })
+	day, moved := impact.Date(0), ""
+	code("as_of", func(r *figureRow) string {
+		switch {
+		case r.Moved == 0:
+			return today
+		case r.Moved != day || moved == "": // no text is made per row
+			day, moved = r.Moved, r.Moved.String()
+		}
+		return moved
+	})
 	return append(cs, q.remarks()...)
+}
+
+func (r *figureRow) integer(n int) cell {
+	if r.withheld() {
+		return cell{}
+	}
+	return format.Integer(int64(n))
 }
 
 // dimension gives the column of a dimension, with its label when asked.
@@ -626,6 +657,26 @@ func (q *aggregateQuery) remarks() []column {
 			}
 			return format.Integer(int64(r.DaysCovered))
 		})
+	}
+	if q.published != nil {
+		older := func(r *figureRow) bool {
+			switch r.Kind {
+			case impact.Flow, impact.SignedFlow, impact.Stock:
+				return !r.Additive && !r.withheld() && r.Value != nil
+			}
+			return false
+		}
+		additive := func(yes cell) func(*figureRow) cell {
+			return func(r *figureRow) cell {
+				if older(r) {
+					return yes
+				}
+				return cell{}
+			}
+		}
+		cs = append(cs,
+			column{Name: "additive", Optional: true, JSONOnly: true, Cell: additive(format.JSON("false"))},
+			column{Name: "additive", FlatOnly: true, Cell: additive(format.Code("false"))})
 	}
 	if before, after, ok := q.explainLink(); ok {
 		cs = append(cs, column{Name: "links", JSONOnly: true, Optional: true, Cell: func(r *figureRow) cell {

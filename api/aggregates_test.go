@@ -276,14 +276,19 @@ func TestWhoMayAskForLiveFigures(t *testing.T) {
 	refused(t, w.steward.get(t, q+"&state=draft"), http.StatusForbidden, "not_mandated")
 	refused(t, w.steward.get(t, q+"&organisation=siren:999999999"), http.StatusUnprocessableEntity, "validation_failed")
 
-	// No release exists: it is said, not guessed.
+	// No release exists: it is said, not guessed, to everyone alike.
 	noRelease := strings.Replace(q, "&release=live", "", 1)
-	refused(t, w.steward.get(t, noRelease), http.StatusBadRequest, "missing_parameter")
-	refused(t, w.steward.get(t, noRelease+"&release=latest"), http.StatusNotFound, "not_found")
-	refused(t, w.steward.get(t, noRelease+"&release=2026-11-22"), http.StatusNotFound, "not_found")
+	for _, x := range w.callers() {
+		refused(t, x.get(t, noRelease), http.StatusNotFound, "not_found")
+		refused(t, x.get(t, noRelease+"&release=latest"), http.StatusNotFound, "not_found")
+		refused(t, x.get(t, noRelease+"&release=7"), http.StatusNotFound, "not_found")
+		refused(t, x.get(t, noRelease+"&as_of=2026-03-31T00:00:00Z"), http.StatusNotFound, "not_found")
+	}
+	refused(t, w.steward.get(t, noRelease+"&release=2026-11-22"), http.StatusBadRequest, "invalid_parameter")
+	refused(t, w.steward.get(t, noRelease+"&release=live&release=latest"), http.StatusBadRequest, "conflicting_parameters")
+	refused(t, w.anonymous.get(t, noRelease+"&release=live,latest"), http.StatusBadRequest, "conflicting_parameters")
 	refused(t, w.steward.get(t, noRelease+"&release=latest&as_of=2026-03-31T00:00:00Z"), http.StatusBadRequest, "conflicting_parameters")
 	refused(t, w.steward.get(t, q+"&as_of=2026-03-31T00:00:00Z"), http.StatusUnprocessableEntity, "validation_failed")
-	refused(t, w.steward.get(t, noRelease+"&as_of=2026-03-31T00:00:00Z"), http.StatusUnprocessableEntity, "validation_failed")
 }
 
 // One query, any format: same rows, same numbers, same statuses.

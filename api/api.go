@@ -100,6 +100,9 @@ type Config struct {
 	ObservationIDs ObservationNamer
 	// Releases are the figures for everyone; nil when none can be published.
 	Releases Releases
+	// AnswerCache is how many bytes of answers of releases are kept ready; none
+	// when it is 0.
+	AnswerCache int64
 	// The log of commits, read as changes and told to webhooks.
 	Changes  ChangeStore
 	Webhooks Webhooks
@@ -138,6 +141,8 @@ type server struct {
 	owned     owned
 	shapes    shapeCache
 	assets    sync.Map // name → document
+	answers   *answers
+	common    http.Header // of every answer
 }
 
 // writtenURL is the server in the committed contract: what `make run` serves.
@@ -174,6 +179,7 @@ func serve(c Config, routes []Route) (http.Handler, error) {
 	s.limits = limitsOf(c.Rates)
 	s.meters, s.gate = newMeters(c.Rates), newGate(c.Rates.Concurrent)
 	s.damper = newDamper(c.Rates.Refused)
+	s.answers, s.common = newAnswers(c.AnswerCache), commonHeaders(base.Scheme == "https")
 
 	e := echo.New()
 	e.HTTPErrorHandler = func(err error, ec echo.Context) {

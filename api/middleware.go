@@ -42,6 +42,7 @@ type call struct {
 	id        string // request id
 	head      bool
 	principal impact.Principal
+	private   bool       // the answer is read with a right
 	remote    netip.Addr // of the caller, see remote
 	counted   *meter     // the quota that payer was counted against
 	payer     payer
@@ -97,7 +98,6 @@ var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 // outer is what every request goes through, found or not: identity, headers,
 // limits, log.
 func (s *server) outer(e *echo.Echo) http.Handler {
-	hsts := s.base.Scheme == "https"
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		c := &call{s: s, started: s.Now(), w: &writer{ResponseWriter: rw}, lang: language(r.Header.Get("Accept-Language"))}
 		if c.id = r.Header.Get("X-Request-Id"); !requestID.MatchString(c.id) {
@@ -111,6 +111,10 @@ func (s *server) outer(e *echo.Echo) http.Handler {
 			r2.Method = http.MethodGet
 			r = &r2
 		}
+		if s.answerKept(c, r) {
+			return
+		}
+		c.route = nil
 		c.path = r.URL.EscapedPath()
 		if !s.static[c.path] {
 			c.path, c.suffix = cutSuffix(c.path)
@@ -126,15 +130,11 @@ func (s *server) outer(e *echo.Echo) http.Handler {
 		c.r = r.WithContext(ctx)
 
 		h := rw.Header()
+		for name, v := range s.common {
+			h[name] = v
+		}
 		h.Set("X-Request-Id", c.id)
 		h.Set("Content-Language", string(c.lang))
-		h.Set("Vary", "Accept, Accept-Encoding, Accept-Language")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("Referrer-Policy", "no-referrer")
-		if hsts {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
 		c.crossOrigin()
 
 		defer c.log()
@@ -163,6 +163,20 @@ func (s *server) outer(e *echo.Echo) http.Handler {
 			e.ServeHTTP(c.w, c.r)
 		}
 	})
+}
+
+// commonHeaders are those of every answer. Their values are shared: they are
+// replaced, never appended to.
+func commonHeaders(hsts bool) http.Header {
+	h := http.Header{}
+	h.Set("Vary", varyByForm)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	if hsts {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
+	return h
 }
 
 // serve runs the route once it is found: caller, quota, right, parameters,
@@ -218,7 +232,7 @@ func (c *call) crossOrigin() {
 }
 
 const (
-	exposed        = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, Deprecation, Sunset, Preference-Applied, Content-Disposition, Impact-Mandate"
+	exposed        = "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, Deprecation, Sunset, Preference-Applied, Content-Disposition, Impact-Mandate, Impact-Release, Impact-Disclosure-Control"
 	allowedHeaders = "Authorization, Content-Type, Accept-Language, If-None-Match, Prefer"
 )
 
@@ -336,7 +350,7 @@ func (c *call) caching(status int) {
 	switch {
 	case status >= 400 || c.route == nil:
 		h.Set("Cache-Control", "no-store")
-	case !c.route.Access.public():
+	case c.private || !c.route.Access.public():
 		h.Set("Cache-Control", "private, no-store")
 	case c.route.Cache != "" && c.r.Method == http.MethodGet:
 		h.Set("Cache-Control", c.route.Cache)
@@ -345,19 +359,28 @@ func (c *call) caching(status int) {
 	}
 }
 
-// answer writes v as JSON.
-func (c *call) answer(status int, v any) error {
+// encode writes v as JSON.
+func (c *call) encode(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
-		return fmt.Errorf("encoding the answer: %w", err)
+		return nil, fmt.Errorf("encoding the answer: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// answer writes v as JSON.
+func (c *call) answer(status int, v any) error {
+	b, err := c.encode(v)
+	if err != nil {
+		return err
 	}
 	typ := FormatJSON.Type
 	if c.format.Name == FormatGeoJSON.Name {
 		typ = FormatGeoJSON.Type
 	}
-	c.write(status, typ, b.Bytes())
+	c.write(status, typ, b)
 	return nil
 }
 

@@ -36,11 +36,15 @@ type Problem struct {
 	Links *ProblemLinks `json:"links,omitempty"`
 	// ETag now in force, when If-Match is no longer true.
 	CurrentETag string `json:"current_etag,omitempty" example:"\"v8\""`
+	// What disclosure control did: BLOCKED when no release answers such a query.
+	DisclosureControl *DisclosureControl `json:"disclosure_control,omitempty"`
 }
 
 // ProblemLinks leads on from a problem.
 type ProblemLinks struct {
 	Related string `json:"related"`
+	// Queries close to this one that a release answers.
+	Nearest []string `json:"nearest,omitempty"`
 }
 
 // ProblemEntry is one fault, or one warning, at one place.
@@ -120,7 +124,7 @@ func (c *call) fail(err error) {
 		}
 	}
 	// What a half-made answer promised no longer holds.
-	for _, name := range []string{"ETag", "Last-Modified", "Link", "Location", "Content-Disposition", "Content-Encoding"} {
+	for _, name := range []string{"ETag", "Last-Modified", "Link", "Location", "Content-Disposition", "Content-Encoding", "Impact-Release", "Impact-Disclosure-Control"} {
 		h.Del(name)
 	}
 	if c.route != nil && c.route.OAuth {
@@ -143,6 +147,9 @@ func (c *call) fail(err error) {
 			link = c.s.PublicURL + link
 		}
 		p.Links = &ProblemLinks{Related: link}
+	}
+	if b, ok := errors.AsType[*blocked](err); ok {
+		c.leadOn(&p, b)
 	}
 	if e.Current > 0 {
 		p.CurrentETag = versionTag(e.Current)

@@ -16,6 +16,9 @@ type Access struct {
 	Token  bool
 	// Open: anonymous callers come in too, and see what is public.
 	Open bool
+	// Published: what is published is everyone's, whatever their token; the scopes
+	// are for going beyond it (call.rightHolder).
+	Published bool
 	// Because is said to anonymous callers in place of the ordinary sentence.
 	Because impact.Text
 }
@@ -24,9 +27,11 @@ func scope(s ...impact.Scope) Access { return Access{Scopes: s} }
 
 func (a Access) open() Access { a.Open = true; return a }
 
+func (a Access) published() Access { a.Published = true; return a }
+
 func (a Access) because(t impact.Text) Access { a.Because = t; return a }
 
-func (a Access) public() bool { return len(a.Scopes) == 0 && !a.Token }
+func (a Access) public() bool { return a.Published || len(a.Scopes) == 0 && !a.Token }
 
 // Who may call, where several routes ask the same.
 var (
@@ -34,7 +39,7 @@ var (
 	anyToken          = Access{Token: true}
 	observationReader = scope(impact.ObservationsRead).because(becauseObservations)
 	submissionReader  = scope(impact.SubmissionsManage, impact.SubmissionsReview)
-	liveReader        = scope(impact.AggregatesLive).because(liveBecause)
+	figureReader      = scope(impact.AggregatesLive).published().because(liveBecause)
 	importReader      = scope(impact.ImportsWrite, impact.MembersSync, impact.SubmissionsReview)
 	importer          = scope(impact.ImportsWrite, impact.MembersSync)
 	mandateManager    = scope(impact.MandatesManage)
@@ -84,6 +89,7 @@ const (
 	cacheReference = "public, max-age=3600"
 	cacheLatest    = "public, max-age=300, stale-while-revalidate=3600"
 	cacheDocument  = "public, max-age=300"
+	cacheForEver   = "public, max-age=31536000, immutable"
 )
 
 // Routes is the table. Every route is an operation of openapi.yaml and the
@@ -214,11 +220,11 @@ func Routes() []Route {
 		{Method: "DELETE", Path: "/v1/import-mappings/:id", handle: (*server).deleteImportMapping, Access: importer},
 
 		// Aggregates
-		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: liveReader, Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},
-		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: liveReader, Produces: aggregateFormats, Shared: true, Heavy: true},
-		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: liveReader, Params: availabilityParams, Heavy: true},
-		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: liveReader, Params: explainParams, Heavy: true},
-		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: liveReader, Params: estimateParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates", handle: (*server).listAggregates, Access: figureReader, Params: aggregateParams, Paged: true, MaxLimit: maxAggregatePage, Produces: aggregateFormats, Heavy: true},
+		{Method: "POST", Path: "/v1/aggregates/query", handle: (*server).queryAggregates, Access: figureReader, Produces: aggregateFormats, Shared: true, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: figureReader, Params: availabilityParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: figureReader, Params: explainParams, Heavy: true},
+		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: figureReader, Params: estimateParams, Heavy: true},
 
 		// Changes, and who is told of them
 		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},
