@@ -17,13 +17,17 @@ type Table struct {
 	// Published are sums that earlier releases have told: everybody knows them,
 	// whatever is decided now.
 	Published []Sum
-	// Secrets are sums that must stay unknown although no figure of this table
-	// shows them: figures withheld in earlier releases, and what would be told
-	// by the difference of two releases.
+	// Secrets are sums that no figure of this table shows and that the rules
+	// judge like those of figures: what was withheld in earlier releases, and
+	// what the difference of two releases would tell. Those that pass need no
+	// protection.
 	Secrets []Sum
 	// Identities are sums known to be zero by everybody, from the definitions.
 	Identities []Sum
 }
+
+// The order of Facts, Figures and the numbers of groups change nothing. That of
+// Published, Secrets and Identities should be the same in each build.
 
 // Fact is one unknown: a value stated by one group.
 type Fact struct {
@@ -35,6 +39,9 @@ type Fact struct {
 	Signed bool
 	// Waived: the group agreed to be recognised; its value counts as known.
 	Waived bool
+	// Max is the largest value possible where everybody knows it (1 for a yes or
+	// no), 0 where there is none. What is missing to it is as secret as the value.
+	Max impact.Quantity
 }
 
 // Figure is a candidate.
