@@ -1,0 +1,686 @@
+package release
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/disclosure"
+	"github.com/grandlyon/retombees/pkg/impact"
+)
+
+// Input is all a release is made from.
+type Input struct {
+	// Cube is a snapshot of its own: nobody writes to it meanwhile.
+	Cube *calculation.Cube
+	// Day the figures are closed; periods are in when they ended Embargo days
+	// before.
+	Day     impact.Date
+	Embargo int
+	Number  impact.ReleaseNumber
+	Rules   disclosure.Rules
+	// Waived tells who agreed to be recognised; nil = nobody.
+	Waived func(impact.OrganisationID) bool
+
+	// Earlier are the units of the last release that was ever published, also
+	// when it was withdrawn since: what it told stays told. Before gives each,
+	// nil when there is none.
+	Earlier []Unit
+	Before  func(Unit) (*Sealed, error)
+	// Withdrawn are releases whose figures are not shown again: a figure that
+	// may not move yet is kept, unless it comes from one of them.
+	Withdrawn []impact.ReleaseNumber
+
+	Workers  int // at least one
+	Progress func(done, total int)
+}
+
+// Built tells what was built.
+type Built struct {
+	Seq       int64
+	Vintage   impact.Vintage
+	Method    string
+	Ruleset   string
+	Reference string
+	// Methodology is the version of each indicator that has a cell.
+	Methodology map[impact.IndicatorCode]string
+	Digest      string
+	Counts      impact.ReleaseCounts
+	// Reused counts units that are those of the release before, byte for byte.
+	Reused int
+}
+
+// Build makes a release, unit by unit. seal is given each in the order of
+// Digest, from one goroutine: units are not held in memory.
+func Build(ctx context.Context, in Input, seal func(*Sealed) error) (*Built, error) {
+	b, units, err := newBuilder(in)
+	if err != nil {
+		return nil, err
+	}
+	out := &Built{
+		Seq: in.Cube.Seq(), Vintage: b.lattice.vintage, Method: calculation.MethodVersion, Ruleset: in.Rules.Name,
+		Reference: b.lattice.cat.Reference().Version, Methodology: map[impact.IndicatorCode]string{},
+	}
+	var digest Digest
+	n := 0
+	err = inOrder(ctx, in.Workers, units, b.unit, func(u *unitBuilt) error {
+		n++
+		if in.Progress != nil {
+			in.Progress(n, len(units))
+		}
+		if u == nil {
+			return nil
+		}
+		digest.Add(u.sealed)
+		out.Counts.Units++
+		add(&out.Counts, &u.counts)
+		if u.reused {
+			out.Reused++
+		}
+		for code, version := range u.methodology {
+			out.Methodology[code] = version
+		}
+		return seal(u.sealed)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Digest = digest.String()
+	return out, nil
+}
+
+func add(to, c *impact.ReleaseCounts) {
+	to.Cells += c.Cells
+	to.Shown += c.Shown
+	to.Withheld += c.Withheld
+	to.New += c.New
+	to.Revised += c.Revised
+	to.Hidden += c.Hidden
+	to.Unchanged += c.Unchanged
+}
+
+// inOrder makes things in several goroutines and takes them in order; at most
+// a few are waiting.
+func inOrder[T, R any](ctx context.Context, workers int, things []T, make1 func(context.Context, T) (R, error), take func(R) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type done struct {
+		r   R
+		err error
+	}
+	workers = max(workers, 1)
+	slots := make(chan chan done, workers)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		defer close(slots)
+		room := make(chan struct{}, workers)
+		for _, t := range things {
+			c := make(chan done, 1)
+			select {
+			case slots <- c:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case room <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			wg.Go(func() {
+				defer func() { <-room }()
+				r, err := make1(ctx, t)
+				c <- done{r, err}
+			})
+		}
+	})
+	for range things {
+		c, ok := <-slots
+		if !ok {
+			return ctx.Err()
+		}
+		var d done
+		select {
+		case d = <-c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if d.err != nil {
+			return d.err
+		}
+		if err := take(d.r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// builder is one build.
+type builder struct {
+	in        Input
+	lattice   *Lattice
+	families  map[string]Family
+	places    []impact.TerritoryKey
+	cutPlaces []impact.TerritoryKey
+	// former are the earlier units whose ledgers a unit goes on with.
+	former map[Unit][]Unit
+}
+
+func newBuilder(in Input) (*builder, []Unit, error) {
+	if in.Number < 1 {
+		return nil, nil, errors.New("release: the number of a release is 1 or more")
+	}
+	if in.Before == nil {
+		in.Before = func(Unit) (*Sealed, error) { return nil, nil }
+	}
+	b := &builder{in: in, families: map[string]Family{}, former: map[Unit][]Unit{}}
+	b.lattice = NewLattice(in.Cube.Catalogue(), in.Day, in.Embargo)
+	some, err := in.Cube.Available(calculation.Query{Vintage: b.lattice.vintage})
+	if err != nil {
+		return nil, nil, err
+	}
+	b.places, b.cutPlaces = b.lattice.places(some.Territories)
+	years := map[int]bool{}
+	for _, p := range some.Periods {
+		if y := p.Start.Year(); p.End.Year() == y && b.lattice.Closed(p) {
+			years[y] = true
+		}
+	}
+	b.families[CountsFamily] = Family{Code: CountsFamily}
+	holder := map[string]string{CountsFamily: CountsFamily} // indicator → family
+	for _, f := range b.lattice.families {
+		b.families[f.Code] = f
+		for _, ind := range f.Indicators {
+			holder[string(ind.Code)] = f.Code
+		}
+	}
+	wanted := map[Unit]bool{}
+	for y := range years {
+		for code := range b.families {
+			wanted[Unit{code, y}] = true
+		}
+	}
+	if err := b.inherit(holder, wanted); err != nil {
+		return nil, nil, err
+	}
+	var units []Unit
+	for u := range wanted {
+		units = append(units, u)
+	}
+	slices.SortFunc(units, compareUnits)
+	return b, units, nil
+}
+
+func compareUnits(a, b Unit) int { return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Year, b.Year)) }
+
+// inherit finds which earlier units each unit goes on with: the one of its
+// name; and when the reference data moved, those that held its indicators.
+func (b *builder) inherit(holder map[string]string, wanted map[Unit]bool) error {
+	moved := false
+	for i, u := range b.in.Earlier {
+		if holder[u.Family] != u.Family {
+			moved = true
+		}
+		if i > 0 {
+			continue
+		}
+		old, err := b.in.Before(u)
+		if err != nil {
+			return err
+		}
+		if old == nil {
+			continue
+		}
+		if h, _, fits, err := readHeader(old.Ledger); err != nil {
+			return err
+		} else if !fits || h.reference != referenceOf(b.lattice.cat) {
+			moved = true
+		}
+	}
+	for _, u := range b.in.Earlier {
+		if !moved {
+			wanted[u] = true
+			b.former[u] = append(b.former[u], u)
+			continue
+		}
+		old, err := b.in.Before(u)
+		if err != nil {
+			return err
+		}
+		if old == nil {
+			continue
+		}
+		h, _, _, err := readHeader(old.Ledger)
+		if err != nil {
+			return err
+		}
+		heirs := map[string]bool{}
+		if f := holder[u.Family]; f != "" {
+			heirs[f] = true
+		}
+		for _, code := range h.indicators {
+			if f := holder[string(code)]; f != "" {
+				heirs[f] = true
+			}
+		}
+		for f := range heirs {
+			heir := Unit{f, u.Year}
+			wanted[heir] = true
+			b.former[heir] = append(b.former[heir], u)
+		}
+	}
+	return nil
+}
+
+func (b *builder) waived(id impact.OrganisationID) bool { return b.in.Waived != nil && b.in.Waived(id) }
+
+// group is who an organisation belongs to today: what is told of it now and
+// what was told are the same people's.
+func (b *builder) group(id impact.OrganisationID, l *layout, former string) string {
+	if l != nil && l.groups[id] != "" {
+		return l.groups[id]
+	}
+	if g, ok := b.in.Cube.Group(id); ok && g != "" {
+		return g
+	}
+	return cmp.Or(former, "id:"+string(id))
+}
+
+// unitBuilt is a unit with what it adds to the release.
+type unitBuilt struct {
+	sealed      *Sealed
+	counts      impact.ReleaseCounts
+	methodology map[impact.IndicatorCode]string
+	reused      bool
+}
+
+// past is what earlier releases told of a unit.
+type past struct {
+	sealed *Sealed // nil unless one unit alone goes on
+	ledger *ledger // nil without one
+	cells  map[address]*Cell
+}
+
+func (b *builder) past(u Unit) (*past, error) {
+	p := &past{cells: map[address]*Cell{}}
+	former := b.former[u]
+	if b.in.Earlier == nil {
+		former = []Unit{u}
+	}
+	slices.SortFunc(former, compareUnits)
+	var joined *book
+	for _, from := range former {
+		old, err := b.in.Before(from)
+		if err != nil {
+			return nil, err
+		}
+		if old == nil {
+			continue
+		}
+		if len(former) == 1 && from == u {
+			p.sealed = old
+		}
+		l, err := readLedger(old.Ledger)
+		if err != nil {
+			return nil, fmt.Errorf("unit %s %d: %w", from.Family, from.Year, err)
+		}
+		if p.ledger == nil {
+			p.ledger = l
+		} else {
+			if joined == nil {
+				joined = openBook(p.ledger)
+				joined.header = p.ledger.header
+			}
+			joined.join(l)
+			p.ledger = &joined.ledger
+		}
+		for c, err := range Cells(b.lattice.cat, old.Figures) {
+			if err != nil {
+				return nil, fmt.Errorf("unit %s %d: %w", from.Family, from.Year, err)
+			}
+			p.cells[addressOf(&c.Figure, c.Cut)] = c
+		}
+	}
+	return p, nil
+}
+
+// unit builds one unit; nil when there is nothing to tell and never was.
+func (b *builder) unit(ctx context.Context, u Unit) (*unitBuilt, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	family := b.families[u.Family]
+	l, err := b.layOut(u, family.Indicators)
+	if err != nil {
+		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
+	}
+	if done, err := b.again(u, l); done != nil || err != nil {
+		return done, err
+	}
+	p, err := b.past(u)
+	if err != nil {
+		return nil, err
+	}
+	if len(l.cells) == 0 && p.ledger == nil {
+		return nil, nil
+	}
+	input := b.input(u, l, p.header())
+	bk := openBook(p.ledger)
+	bk.header = header{reference: referenceOf(b.lattice.cat)}
+	for _, ind := range family.Indicators {
+		bk.indicators = append(bk.indicators, ind.Code)
+	}
+	if p.ledger != nil {
+		bk.holders = p.ledger.holders
+	}
+	bk.enter(b.lattice.cat, l, func(id impact.OrganisationID, former string) string { return b.group(id, l, former) })
+	t, err := bk.table(b.in.Number, b.in.Rules, b.lattice.cat, b.waived)
+	if err != nil {
+		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
+	}
+	var decisions []disclosure.Decision
+	if len(t.Figures) > 0 {
+		if decisions, err = disclosure.Protect(&t.Table, b.in.Rules); err != nil {
+			return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
+		}
+	}
+	out := &unitBuilt{methodology: map[impact.IndicatorCode]string{}}
+	cells, err := b.decide(u, l, p, bk, t, decisions, &out.counts)
+	if err != nil {
+		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
+	}
+	for i := range cells {
+		if f := &cells[i].Figure; f.Indicator != "" {
+			out.methodology[f.Indicator] = f.MethodologyVersion
+		}
+	}
+	bk.counts = out.counts
+	out.sealed = &Sealed{Unit: u, Input: input}
+	if out.sealed.Figures, err = Encode(b.lattice.cat, cells); err != nil {
+		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
+	}
+	out.sealed.Digest = sha256.Sum256(out.sealed.Figures)
+	if out.sealed.Ledger, err = bk.trim().encode(); err != nil {
+		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
+	}
+	return out, nil
+}
+
+func (p *past) header() *header {
+	if p.ledger == nil {
+		return nil
+	}
+	return &p.ledger.header
+}
+
+// again gives the earlier unit when nothing it was made from has moved.
+func (b *builder) again(u Unit, l *layout) (*unitBuilt, error) {
+	former := b.former[u]
+	if b.in.Earlier == nil {
+		former = []Unit{u}
+	}
+	if len(former) != 1 || former[0] != u {
+		return nil, nil
+	}
+	old, err := b.in.Before(u)
+	if old == nil || err != nil {
+		return nil, err
+	}
+	h, _, fits, err := readHeader(old.Ledger)
+	if err != nil || !fits {
+		return nil, err
+	}
+	if b.input(u, l, &h) != old.Input {
+		return nil, nil
+	}
+	out := &unitBuilt{sealed: old, reused: true, methodology: map[impact.IndicatorCode]string{}}
+	out.counts = impact.ReleaseCounts{Cells: h.counts.Cells, Shown: h.counts.Shown, Withheld: h.counts.Withheld, Unchanged: h.counts.Cells}
+	for i := range l.cells {
+		if f := &l.cells[i].figure; f.Indicator != "" {
+			out.methodology[f.Indicator] = f.MethodologyVersion
+		}
+	}
+	return out, nil
+}
+
+// decide makes the cells of a unit from what may be shown.
+func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisions []disclosure.Decision, counts *impact.ReleaseCounts) ([]Cell, error) {
+	verdict := make(map[address]int, len(decisions))
+	for i := range decisions {
+		verdict[bk.tracks[t.tracks[i]].at] = i
+	}
+	final := b.lattice.Final(u.Year)
+	sameMethod := p.ledger == nil || p.ledger.reference == bk.reference
+	inUse := map[address]bool{}
+	cells := make([]Cell, 0, len(l.cells))
+	for i := range l.cells {
+		c := &l.cells[i]
+		inUse[c.at] = true
+		now := Cell{Figure: c.figure, Cut: c.cut}
+		f := &now.Figure
+		f.MethodologyVersion, f.Moved = c.figure.MethodologyVersion, 0
+		if !final && f.Value != nil {
+			f.Status = provisional(f.Status)
+		}
+		before := p.cells[c.at]
+		hidden, kept := false, false
+		moves := unmoved
+		at, told := verdict[c.at]
+		switch {
+		case told:
+			tr := &bk.tracks[t.tracks[at]]
+			d := decisions[at]
+			tr.reason, tr.against = d.Reason, d.Against
+			if tr.shown >= 0 {
+				moves = bk.compare(&tr.states[tr.shown], &tr.states[tr.now], sameMethod)
+			}
+			switch {
+			case d.Reason == disclosure.Shown:
+			case primary(d.Reason), before == nil, before.Withheld(), tr.shown < 0, slices.Contains(b.in.Withdrawn, before.Moved),
+				!inVintage(before, b.lattice.vintage), bk.judged(t, &tr.states[tr.shown]) != disclosure.Shown:
+				hidden = true
+			default:
+				kept = true
+			}
+			switch {
+			case hidden:
+				tr.shown = -1
+			case !kept:
+				tr.shown = tr.now
+				s := &tr.states[tr.now]
+				s.told = cmp.Or(s.told, b.in.Number)
+			}
+		case f.Indicator == "":
+			hidden = f.Organisations < fewest
+		case !Released(f.Kind):
+			hidden = true
+		default:
+			// Numbers that no sum stands for cannot be protected.
+			hidden = f.Value != nil || f.Numerator != nil || f.Denominator != nil || f.Answers != nil || f.Respondents != nil
+		}
+		switch {
+		case kept:
+			now = *before
+		default:
+			if hidden {
+				withhold(&now)
+			}
+			b.date(&now, before, moves, sameMethod)
+		}
+		cells = append(cells, now)
+		count(counts, &now, before, b.in.Number)
+	}
+	// What was there and is no more.
+	for i := range bk.tracks {
+		if tr := &bk.tracks[i]; !inUse[tr.at] {
+			tr.now, tr.shown, tr.reason, tr.against = -1, -1, "", ""
+		}
+	}
+	return cells, nil
+}
+
+// fewest is the least number of organisations a count by impact type shows.
+const fewest = 3
+
+// primary tells that the sum alone is secret, whatever else is shown.
+func primary(r disclosure.Reason) bool {
+	switch r {
+	case disclosure.FewContributors, disclosure.Dominated, disclosure.NothingButZero, disclosure.FewPeople:
+		return true
+	}
+	return false
+}
+
+func inVintage(c *Cell, v impact.Vintage) bool { return c.Figure.Vintage == v }
+
+// provisional is the status of a figure whose year may still change. What is
+// worse stays.
+func provisional(s impact.Status) impact.Status {
+	switch s {
+	case impact.Normal, impact.Break:
+		return impact.Provisional
+	}
+	return s
+}
+
+// withhold is the one place where a cell loses what must not be told: all but
+// its name and its method.
+func withhold(c *Cell) {
+	f := &c.Figure
+	c.Figure = calculation.Figure{
+		Indicator: f.Indicator, ImpactType: f.ImpactType, Kind: f.Kind, Territory: f.Territory, Vintage: f.Vintage, Period: f.Period,
+		Codes: f.Codes, Qualifiers: f.Qualifiers, MethodologyVersion: f.MethodologyVersion, Status: impact.Suppressed,
+	}
+}
+
+// moves is what happened to the facts of a figure.
+type moves struct{ more, other, fewer, weights, method bool }
+
+var unmoved moves
+
+func (m moves) any() bool { return m != unmoved }
+
+func (m moves) cause() Cause {
+	n, c := 0, SeveralCauses
+	for _, one := range []struct {
+		is    bool
+		cause Cause
+	}{{m.more, LateSubmissions}, {m.other, Corrections}, {m.fewer, Withdrawals}, {m.weights && !m.method, Corrections}, {m.method, Method}} {
+		if one.is && (n == 0 || c != one.cause) {
+			n++
+			c = one.cause
+		}
+	}
+	if n != 1 {
+		return SeveralCauses
+	}
+	return c
+}
+
+// compare tells what changed from one state of a cell to another.
+func (b *book) compare(from, to *state, sameMethod bool) (m moves) {
+	if slices.Equal(from.sums, to.sums) {
+		return m
+	}
+	type was struct {
+		value    impact.Quantity
+		num, den int64
+		seen     bool
+	}
+	for i := range to.sums {
+		old := map[fact]was{}
+		if i < len(from.sums) {
+			for _, t := range b.sums[from.sums[i]].Terms {
+				f := &b.facts[t.Fact]
+				old[f.place()] = was{value: f.value, num: t.Num, den: t.Den}
+			}
+		}
+		for _, t := range b.sums[to.sums[i]].Terms {
+			f := &b.facts[t.Fact]
+			o, ok := old[f.place()]
+			switch {
+			case !ok:
+				m.more = true
+				continue
+			case o.value != f.value:
+				m.other = true
+			case o.num != t.Num || o.den != t.Den:
+				m.weights, m.method = true, m.method || !sameMethod
+			}
+			o.seen = true
+			old[f.place()] = o
+		}
+		for _, o := range old {
+			m.fewer = m.fewer || !o.seen
+		}
+	}
+	return m
+}
+
+// date says since when a cell is what it is, and why.
+func (b *builder) date(now, before *Cell, m moves, sameMethod bool) {
+	now.Moved, now.Before = b.in.Number, nil
+	switch {
+	case before == nil:
+		now.Cause = FirstRelease
+		return
+	case before.Withheld() && now.Withheld():
+		now.Moved, now.Cause, now.Before = before.Moved, before.Cause, before.Before
+		return
+	case now.Withheld():
+		now.Cause, now.Before = DisclosureChange, before.Figure.Value
+		return
+	case before.Withheld():
+		now.Cause = DisclosureChange
+		return
+	}
+	x, y := &before.Figure, &now.Figure
+	now.Before = x.Value
+	switch {
+	case m.any():
+		now.Cause = m.cause()
+	case same(x, y) && x.Status == y.Status && x.MethodologyVersion == y.MethodologyVersion:
+		now.Moved, now.Cause, now.Before = before.Moved, before.Cause, before.Before
+	case same(x, y) && x.Status == impact.Provisional && x.MethodologyVersion == y.MethodologyVersion:
+		now.Cause = Finalised
+	case x.MethodologyVersion != y.MethodologyVersion || !sameMethod:
+		now.Cause = Method
+	default:
+		now.Cause = Corrections // of a status, or of a qualifier
+	}
+}
+
+// same tells that two figures say the same number.
+func same(a, b *calculation.Figure) bool {
+	eq := func(x, y *impact.Quantity) bool { return x == nil && y == nil || x != nil && y != nil && *x == *y }
+	answers := a.Answers == nil && b.Answers == nil ||
+		a.Answers != nil && b.Answers != nil && a.Answers.True == b.Answers.True && a.Answers.Answered == b.Answers.Answered
+	count := a.Indicator != "" || a.Organisations == b.Organisations
+	return eq(a.Value, b.Value) && eq(a.Numerator, b.Numerator) && eq(a.Denominator, b.Denominator) && eq(a.Respondents, b.Respondents) &&
+		answers && count && a.Refused == b.Refused && a.HasAsOf == b.HasAsOf && a.AsOf == b.AsOf && a.AsOfFrom == b.AsOfFrom && a.DaysCovered == b.DaysCovered
+}
+
+func count(n *impact.ReleaseCounts, now, before *Cell, number impact.ReleaseNumber) {
+	n.Cells++
+	if now.Withheld() {
+		n.Withheld++
+	} else {
+		n.Shown++
+	}
+	switch {
+	case before == nil:
+		n.New++
+	case now.Withheld() && !before.Withheld():
+		n.Hidden++
+	case now.Moved == number:
+		n.Revised++
+	default:
+		n.Unchanged++
+	}
+}
