@@ -292,22 +292,37 @@ func (m *maker) describe(s *Sum, line int32) {
 	s.Signed = s.Signed || ind.Kind == impact.SignedFlow || ind.Min == nil || *ind.Min < 0
 }
 
+// group is who counts as one contributor in secrecy.
+func (o *member) group() string {
+	switch {
+	case o.Group != "":
+		return o.Group
+	case o.LegalUnit != "":
+		return o.LegalUnit
+	}
+	return "key:" + strconv.FormatInt(int64(o.Key), 10) // a cell came before its organisation
+}
+
+// Group tells which group an organisation belongs to today; false when the cube
+// does not know it.
+func (c *Cube) Group(id impact.OrganisationID) (string, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	i, ok := c.facts.memberBy[id]
+	if !ok {
+		return "", false
+	}
+	return c.facts.members[i].group(), true
+}
+
 func (m *maker) termOf(p piece, num, den int64) Term {
 	who := &m.p.f.members[p.member]
-	group := who.Group
-	switch {
-	case group != "":
-	case who.LegalUnit != "":
-		group = who.LegalUnit
-	default: // a cell came before its organisation
-		group = "key:" + strconv.FormatInt(int64(who.Key), 10)
-	}
 	return Term{
 		Fact: FactID{
 			Organisation: who.Key, Indicator: m.p.c.layout.indicators[p.line].Key, Territory: m.p.c.layout.territories[p.stored].Key,
 			Period: p.period, Cut: m.p.f.attrs[p.attr].cut,
 		},
-		Group: group, Organisation: who.ID, Value: impact.Quantity(p.value), Num: num, Den: den,
+		Group: who.group(), Organisation: who.ID, Value: impact.Quantity(p.value), Num: num, Den: den,
 	}
 }
 

@@ -464,8 +464,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 		inUse[c.at] = true
 		now := Cell{Figure: c.figure, Cut: c.cut}
 		f := &now.Figure
-		f.MethodologyVersion, f.Moved = c.figure.MethodologyVersion, 0
-		if !final && f.Value != nil {
+			if !final && f.Value != nil {
 			f.Status = provisional(f.Status)
 		}
 		before := p.cells[c.at]

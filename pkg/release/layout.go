@@ -194,12 +194,16 @@ func (g *gatherer) sum(s *calculation.Sum) disclosure.Sum {
 		}
 		at, ok := g.byKey[t.Fact]
 		if !ok || g.facts[at].value != t.Value {
-			f := fact{t.Organisation, t.Fact.Indicator, t.Fact.Territory, t.Fact.Period, t.Fact.Cut, t.Value, s.Signed}
+			who := t.Organisation
+			if who == "" { // a value came before its organisation
+				who = impact.OrganisationID(t.Group)
+			}
+			f := fact{who, t.Fact.Indicator, t.Fact.Territory, t.Fact.Period, t.Fact.Cut, t.Value, s.Signed}
 			if at, ok = g.index[f]; !ok {
 				at = int32(len(g.facts))
 				g.index[f] = at
 				g.facts = append(g.facts, f)
-				g.groups[t.Organisation] = t.Group
+				g.groups[who] = t.Group
 			}
 			g.byKey[t.Fact] = at
 		}
@@ -233,7 +237,7 @@ func (l *layout) settle() {
 
 // input is the digest of all a unit is made from, beside what earlier releases
 // told.
-func (b *builder) input(u Unit, l *layout, old *ledger) [32]byte {
+func (b *builder) input(u Unit, l *layout, old *header) [32]byte {
 	h := sha256.New()
 	buf := make([]byte, 0, 1<<16)
 	flush := func() {
@@ -246,20 +250,20 @@ func (b *builder) input(u Unit, l *layout, old *ledger) [32]byte {
 			buf = append(buf, s...)
 		}
 	}
-	number := func(ns ...int64) {
+	numbers := func(ns ...int64) {
 		for _, n := range ns {
 			buf = binary.AppendVarint(buf, n)
 		}
 	}
-	text(sealVersion, calculation.MethodVersion, b.lattice.cat.Reference().Version, fmt.Sprintf("%+v", b.in.Rules))
-	number(int64(b.lattice.vintage), yes(b.lattice.Final(u.Year)), int64(len(b.in.Withdrawn)))
+	text(sealVersion, referenceOf(b.lattice.cat), fmt.Sprintf("%+v", b.in.Rules))
+	numbers(int64(b.lattice.vintage), yes(b.lattice.Final(u.Year)), int64(len(b.in.Withdrawn)))
 	for _, n := range b.in.Withdrawn {
-		number(int64(n))
+		numbers(int64(n))
 	}
 	for i := range l.facts {
 		f := &l.facts[i]
 		text(string(f.organisation), l.groups[f.organisation], f.cut)
-		number(int64(f.indicator), int64(f.territory), int64(f.period.Start), int64(f.period.End), int64(f.value), yes(f.signed), yes(b.waived(f.organisation)))
+		numbers(int64(f.indicator), int64(f.territory), int64(f.period.Start), int64(f.period.End), int64(f.value), yes(f.signed), yes(b.waived(f.organisation)))
 		if len(buf) > 1<<15 {
 			flush()
 		}
@@ -267,18 +271,18 @@ func (b *builder) input(u Unit, l *layout, old *ledger) [32]byte {
 	if old != nil {
 		for _, o := range old.holders {
 			text(string(o.id), b.group(o.id, l, o.group))
-			number(yes(b.waived(o.id)))
+			numbers(yes(b.waived(o.id)))
 		}
 	}
 	flush()
 	for i := range l.cells {
 		c := &l.cells[i]
-		text(c.at.name(b.lattice.cat.Gazetteer()), fmt.Sprint(figureText(&c.figure)))
+		text(c.at.name(b.lattice.cat.Gazetteer()), figureText(&c.figure))
 		for _, s := range c.sums {
-			number(int64(len(s.Terms)), yes(s.People))
+			numbers(int64(len(s.Terms)), yes(s.People))
 			last := int32(0)
 			for _, t := range s.Terms {
-				number(int64(t.Fact-last), t.Num, t.Den)
+				numbers(int64(t.Fact-last), t.Num, t.Den)
 				last = t.Fact
 				if len(buf) > 1<<15 {
 					flush()
@@ -295,4 +299,29 @@ func yes(b bool) int64 {
 		return 1
 	}
 	return 0
+}
+
+// figureText holds all that a figure says.
+func figureText(f *calculation.Figure) string {
+	g := *f
+	text := fmt.Sprintf("%s|%s|%s|%d|%s|%q|%s|%c|%v|%s|%t|%v|%v|%v|%v|%d|%d %d %d %d|%v|%s|%t", g.Indicator, g.ImpactType, g.Kind, g.Vintage, g.Period, g.Codes,
+		g.Qualifiers, g.Status, g.Notes, g.Refused, g.OutOfRange, digits(g.Value), digits(g.Numerator), digits(g.Denominator), digits(g.Respondents), g.DaysCovered,
+		g.Organisations, g.Observations, g.Reporters, g.Expected, digits(g.Coverage), g.MethodologyVersion, g.Additive)
+	if g.Answers != nil {
+		text += fmt.Sprintf("|%d %d", g.Answers.True, g.Answers.Answered)
+	}
+	if g.HasAsOf {
+		text += fmt.Sprintf("|%d %d", g.AsOf, g.AsOfFrom)
+	}
+	for _, e := range g.Excluded {
+		text += fmt.Sprintf("|%s=%d", e.Reason, e.Observations)
+	}
+	return text
+}
+
+func digits(q *impact.Quantity) any {
+	if q == nil {
+		return ""
+	}
+	return *q
 }
