@@ -212,7 +212,7 @@ type Excluded struct {
 // listAggregates answers a query of figures.
 //
 //	@Summary		Figures by indicator, territory and period
-//	@Description	The query language of figures. Values separated by commas are alternatives, a repeated parameter must hold as well. A value may be preceded by `eq: ne: gt: ge: lt: le: sw:`. In this version figures are live and for rights holders: an organisation names itself with `organisation=`, a steward reads all (and each reading is logged).
+//	@Description	The query language of figures. Values separated by commas are alternatives, a repeated parameter must hold as well. A value may be preceded by `eq: ne: gt: ge: lt: le: sw:`. Everyone reads the latest release, with or without a token: figures that passed disclosure control, those withheld being null with the statuses Q and C. A release answers declared cells only: another query is 422 `disclosure_uncontrolled_slice` with the nearest ones that are answered. `release=N` answers the same for ever. Before the first release the answer is 404. Today's figures, `release=live`, are for rights holders: an organisation names itself with `organisation=`, a steward reads all (and each reading is logged).
 //	@ID				listAggregates
 //	@Tags			aggregates
 //	@Produce		json
@@ -229,7 +229,7 @@ type Excluded struct {
 //	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
 //	@Param			structure_kind		query	[]string	false	"Kinds of structures: EI, AI, ACI…"	collectionFormat(csv)
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
-//	@Param			organisation		query	string		false	"One organisation: its id or `siret:…`; required of an organisation, which names itself"
+//	@Param			organisation		query	string		false	"With release=live, one organisation: its id or `siret:…`; required of an organisation, which names itself"
 //	@Param			qualifiers			query	string		false	"What the values of a figure share, where the indicator keeps them apart"	example(local_scope=metropole)
 //	@Param			disaggregation.age_band	query	[]string	false	"Parts of the values: age band"	collectionFormat(csv)
 //	@Param			disaggregation.agec_category	query	[]string	false	"Parts of the values: AGEC product family"	collectionFormat(csv)
@@ -259,19 +259,21 @@ type Excluded struct {
 //	@Param			change_previous		query	[]string	false	"Condition on the result"	collectionFormat(csv)
 //	@Param			order_by			query	[]string	false	"Dimensions and measures of the row; `-` before one for the largest first"	collectionFormat(csv)	example(-value,territory)
 //	@Param			totals				query	string		false	"Adds rows whose territory is `_T`, the declared parent"	Enums(territory)
-//	@Param			release				query	string		false	"`live`: today's facts, for rights holders"	example(live)
-//	@Param			as_of				query	string		false	"The facts known at an instant: not served yet"	format(date-time)
+//	@Param			release				query	string		false	"`latest`, a number (`3`), or `live`: today's facts, for rights holders"	default(latest)	example(3)
+//	@Param			as_of				query	string		false	"The release in force at that instant, in place of `release`"	format(date-time)
 //	@Param			vintage				query	string		false	"Year of the official geographic code; the current one when absent"	example(2026)
-//	@Param			state				query	string		false	"Least state of the submissions that count: `submitted` for stewards, and `draft` for an organisation on its own data"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			state				query	string		false	"With release=live: least state of the submissions that count: `submitted` for stewards, and `draft` for an organisation on its own data"	Enums(approved,submitted,draft)	default(approved)
 //	@Param			include_empty		query	boolean		false	"Also rows where nothing was reported (null, O)"	default(false)
 //	@Param			labels				query	string		false	"Labels beside codes"	Enums(none,fr,en,both)	default(none)
 //	@Param			allow_bounds		query	boolean		false	"Answers counts of distinct persons, which do not add up, by their bounds"	default(false)
 //	@Param			split				query	string		false	"Shares a flow that straddles two buckets by days (status E)"	Enums(prorata_days)
 //	@Param			limit				query	integer		false	"Rows of a page; 1,000 when absent (all of them in CSV and NDJSON)"	minimum(1)	maximum(10000)
 //	@Param			cursor				query	string		false	"From links.next"
-//	@Param			Consistency-Token	header	string		false	"Of a write: the figures wait until they know it"
+//	@Param			Consistency-Token	header	string		false	"Of a write: live figures wait until they know it"
 //	@Success		200	{object}	AggregatePage
 //	@Success		304	"Nothing moved"
+//	@Header			200	{string}	Impact-Release	"Number of the release"
+//	@Header			200	{string}	Impact-Disclosure-Control	"OK, SUPPRESSED or LIVE: what meta.disclosure_control.status says, for formats without meta"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/aggregates [get]
 func (s *server) listAggregates(c *call) error {
@@ -291,7 +293,7 @@ func (s *server) listAggregates(c *call) error {
 //	@Produce		application/x-ndjson
 //	@Security		BearerAuth
 //	@Param			query	body		AggregateRequest	true	"The query"
-//	@Param			Consistency-Token	header	string	false	"Of a write: the figures wait until they know it"
+//	@Param			Consistency-Token	header	string	false	"Of a write: live figures wait until they know it"
 //	@Success		200		{object}	AggregatePage
 //	@Header			200		{string}	Content-Location	"The same query as a GET, when it fits"
 //	@Failure		default	{object}	Problem

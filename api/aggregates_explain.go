@@ -112,7 +112,7 @@ type LeftOut struct {
 // explainAggregate tells how one figure was made.
 //
 //	@Summary		How one figure was made
-//	@Description	Formula, rules, inputs and exclusions of one cell, and each observation behind it for whoever has a right on all of them. 422 `not_one_cell` when the query names several.
+//	@Description	Formula, rules, inputs and exclusions of one cell. Of a published figure, what was shown before and why it moved; of a withheld one, why in general words and no number. Of a live figure, each observation behind it, for whoever has a right on all of them. 422 `not_one_cell` when the query names several.
 //	@ID				explainAggregate
 //	@Tags			aggregates
 //	@Produce		json
@@ -124,7 +124,7 @@ type LeftOut struct {
 //	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
 //	@Param			structure_kind		query	[]string	false	"Kinds of structures"	collectionFormat(csv)
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
-//	@Param			organisation		query	string		false	"One organisation; required of an organisation, which names itself"
+//	@Param			organisation		query	string		false	"With release=live, one organisation; required of an organisation, which names itself"
 //	@Param			disaggregation.age_band	query	[]string	false	"Parts of the values: age band"	collectionFormat(csv)
 //	@Param			disaggregation.agec_category	query	[]string	false	"Parts of the values: AGEC product family"	collectionFormat(csv)
 //	@Param			disaggregation.award_role	query	[]string	false	"Parts of the values: role in the award"	collectionFormat(csv)
@@ -143,15 +143,16 @@ type LeftOut struct {
 //	@Param			disaggregation.reuse_status	query	[]string	false	"Parts of the values: reuse status"	collectionFormat(csv)
 //	@Param			disaggregation.sex	query	[]string	false	"Parts of the values: sex"	collectionFormat(csv)
 //	@Param			qualifiers			query	string		false	"What the values of the figure share, where the indicator keeps them apart"	example(local_scope=metropole)
-//	@Param			release				query	string		false	"`live`"	example(live)
-//	@Param			as_of				query	string		false	"Not served yet"	format(date-time)
+//	@Param			release				query	string		false	"`latest`, a number (`3`), or `live`: today's facts, for rights holders"	default(latest)	example(3)
+//	@Param			as_of				query	string		false	"The release in force at that instant, in place of `release`"	format(date-time)
 //	@Param			vintage				query	string		false	"Year of the official geographic code"
-//	@Param			state				query	string		false	"Least state of the submissions that count"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			state				query	string		false	"With release=live: least state of the submissions that count: `submitted` for stewards, and `draft` for an organisation on its own data"	Enums(approved,submitted,draft)	default(approved)
 //	@Param			allow_bounds		query	boolean		false	"Bounds of counts that do not add up"	default(false)
 //	@Param			split				query	string		false	"Shares a flow that straddles two buckets by days"	Enums(prorata_days)
 //	@Param			labels				query	string		false	"Labels beside codes"	Enums(none,fr,en,both)	default(none)
-//	@Param			Consistency-Token	header	string		false	"Of a write: the figures wait until they know it"
+//	@Param			Consistency-Token	header	string		false	"Of a write: live figures wait until they know it"
 //	@Success		200	{object}	Explanation
+//	@Success		304	"Nothing moved"
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/aggregates/explain [get]
 func (s *server) explainAggregate(c *call) error {
@@ -310,9 +311,9 @@ type AggregateAvailability struct {
 	// Values with at least one number, by dimension.
 	Dimensions AvailableDimensions `json:"dimensions"`
 	// First and last day stated; null when there is nothing.
-	From         *string `json:"from" format:"date" extensions:"x-nullable"`
-	To           *string `json:"to" format:"date" extensions:"x-nullable"`
-	Observations int     `json:"n_observations"`
+	From         *string          `json:"from" format:"date" extensions:"x-nullable"`
+	To           *string          `json:"to" format:"date" extensions:"x-nullable"`
+	Observations int              `json:"n_observations"`
 	Links        Links            `json:"links"`
 	Meta         AvailabilityMeta `json:"meta"`
 } // @name AggregateAvailability
@@ -356,7 +357,7 @@ type AvailableDimensions struct {
 //	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
 //	@Param			structure_kind		query	[]string	false	"Kinds of structures"	collectionFormat(csv)
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
-//	@Param			organisation		query	string		false	"One organisation; required of an organisation, which names itself"
+//	@Param			organisation		query	string		false	"With release=live, one organisation; required of an organisation, which names itself"
 //	@Param			disaggregation.age_band	query	[]string	false	"Parts of the values: age band"	collectionFormat(csv)
 //	@Param			disaggregation.agec_category	query	[]string	false	"Parts of the values: AGEC product family"	collectionFormat(csv)
 //	@Param			disaggregation.award_role	query	[]string	false	"Parts of the values: role in the award"	collectionFormat(csv)
@@ -374,11 +375,11 @@ type AvailableDimensions struct {
 //	@Param			disaggregation.reserved_basis	query	[]string	false	"Parts of the values: basis of the reservation"	collectionFormat(csv)
 //	@Param			disaggregation.reuse_status	query	[]string	false	"Parts of the values: reuse status"	collectionFormat(csv)
 //	@Param			disaggregation.sex	query	[]string	false	"Parts of the values: sex"	collectionFormat(csv)
-//	@Param			release				query	string		false	"`live`"	example(live)
-//	@Param			as_of				query	string		false	"Not served yet"	format(date-time)
+//	@Param			release				query	string		false	"`latest`, a number (`3`), or `live`: today's facts, for rights holders"	default(latest)	example(3)
+//	@Param			as_of				query	string		false	"The release in force at that instant, in place of `release`"	format(date-time)
 //	@Param			vintage				query	string		false	"Year of the official geographic code"
-//	@Param			state				query	string		false	"Least state of the submissions that count"	Enums(approved,submitted,draft)	default(approved)
-//	@Param			Consistency-Token	header	string		false	"Of a write: the figures wait until they know it"
+//	@Param			state				query	string		false	"With release=live: least state of the submissions that count: `submitted` for stewards, and `draft` for an organisation on its own data"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			Consistency-Token	header	string		false	"Of a write: live figures wait until they know it"
 //	@Success		200	{object}	AggregateAvailability
 //	@Success		304	"Nothing moved"
 //	@Failure		default	{object}	Problem
@@ -532,7 +533,7 @@ type EstimateLinks struct {
 //	@Param			organisation_class	query	[]string	false	"Classes of organisations"	collectionFormat(csv)
 //	@Param			structure_kind		query	[]string	false	"Kinds of structures"	collectionFormat(csv)
 //	@Param			size_class			query	[]string	false	"Size classes"	collectionFormat(csv)
-//	@Param			organisation		query	string		false	"One organisation"
+//	@Param			organisation		query	string		false	"With release=live, one organisation"
 //	@Param			disaggregation.age_band	query	[]string	false	"Parts of the values: age band"	collectionFormat(csv)
 //	@Param			disaggregation.agec_category	query	[]string	false	"Parts of the values: AGEC product family"	collectionFormat(csv)
 //	@Param			disaggregation.award_role	query	[]string	false	"Parts of the values: role in the award"	collectionFormat(csv)
@@ -552,9 +553,9 @@ type EstimateLinks struct {
 //	@Param			disaggregation.sex	query	[]string	false	"Parts of the values: sex"	collectionFormat(csv)
 //	@Param			measures			query	[]string	false	"What a row carries"	collectionFormat(csv)
 //	@Param			totals				query	string		false	"Adds the declared parent"	Enums(territory)
-//	@Param			release				query	string		false	"`live`"	example(live)
+//	@Param			release				query	string		false	"`latest`, a number (`3`), or `live`: today's facts, for rights holders"	default(latest)	example(3)
 //	@Param			vintage				query	string		false	"Year of the official geographic code"
-//	@Param			state				query	string		false	"Least state of the submissions that count"	Enums(approved,submitted,draft)	default(approved)
+//	@Param			state				query	string		false	"With release=live: least state of the submissions that count: `submitted` for stewards, and `draft` for an organisation on its own data"	Enums(approved,submitted,draft)	default(approved)
 //	@Success		200	{object}	AggregateEstimate
 //	@Failure		default	{object}	Problem
 //	@Router			/v1/aggregates/estimate [get]

@@ -105,8 +105,8 @@ type aggregateQuery struct {
 	// they are live.
 	source    FigureSource
 	published *impact.Release
-	state   impact.SubmissionState
-	asOf    time.Time
+	state     impact.SubmissionState
+	asOf      time.Time
 
 	warnings []impact.Fault
 

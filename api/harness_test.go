@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/grandlyon/retombees/api"
 	"github.com/grandlyon/retombees/docs/contract"
@@ -290,6 +291,13 @@ func (w *world) send(t testing.TB, req *http.Request) answer {
 	a := answer{status: resp.StatusCode, header: resp.Header, body: b, wire: len(b)}
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 && resp.StatusCode != http.StatusNotModified {
 		t.Errorf("%s %s is a redirection", req.Method, req.URL)
+	}
+	if resp.Header.Get("Content-Encoding") == "zstd" && len(b) > 0 {
+		z, err := zstd.NewReader(nil)
+		must(t, err)
+		defer z.Close()
+		a.body, err = z.DecodeAll(b, nil)
+		must(t, err)
 	}
 	if resp.Header.Get("Content-Encoding") == "gzip" && len(b) > 0 {
 		z, err := gzip.NewReader(bytes.NewReader(b))
