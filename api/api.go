@@ -103,6 +103,10 @@ type Config struct {
 	// AnswerCache is how many bytes of answers of releases are kept ready; none
 	// when it is 0.
 	AnswerCache int64
+	// ReleaseStore keeps releases and the attempts at them, ReleaseRunner builds
+	// them.
+	ReleaseStore  ReleaseStore
+	ReleaseRunner ReleaseRunner
 	// The log of commits, read as changes and told to webhooks.
 	Changes  ChangeStore
 	Webhooks Webhooks

@@ -41,6 +41,8 @@ const (
 	silent    = "401 404 403 403 403 403 403" // the organisation's own word
 	notTheirs = "401 404 403 404 404 404 404"
 	adminOnly = "401 403 403 403 403 %s 403"
+	nothing   = "404 404 404 404 404 404 404"
+	prepared  = "404 404 404 404 200 200 404" // by those who publish releases
 	figures   = "&indicator=insertion_hours&territory=metropole-200046977&period=2024&release=live"
 )
 
@@ -230,6 +232,19 @@ var attacks = map[string][]attempt{
 	"POST /v1/submissions/:id/reopen":  {{path: "/v1/submissions/{submission}/reopen", want: closed}},
 	"POST /v1/submissions/:id/approve": {{path: "/v1/submissions/{submission}/approve", want: "401 403 403 403 409 403 403"}, {path: "/v1/submissions/{draft-submission}/approve", want: "401 403 403 403 404 403 403"}},
 	"POST /v1/submissions/:id/return":  {{path: "/v1/submissions/{draft-submission}/return", body: object{"reason": "x"}, want: "401 403 403 403 404 403 403"}},
+
+	// A candidate is known to those who prepare releases only.
+	"GET /v1/releases": {{path: "/v1/releases", want: open}, {path: "/v1/releases?state=candidate", want: open}},
+	"POST /v1/releases": {
+		{path: "/v1/releases", body: object{"day": "2999-01-01"}, want: "401 403 403 403 422 422 403"},
+		{path: "/v1/releases?dry_run=perhaps", body: object{}, want: "401 403 403 403 400 400 403"},
+	},
+	"GET /v1/releases/latest":        {{path: "/v1/releases/latest", want: nothing}},
+	"GET /v1/releases/:id":           {{path: "/v1/releases/1", want: prepared}, {path: "/v1/releases/{candidate}", want: prepared}},
+	"POST /v1/releases/:id/publish":  {{path: "/v1/releases/{candidate}/publish", h: stale, want: "401 403 403 403 412 412 403"}},
+	"POST /v1/releases/:id/discard":  {{path: "/v1/releases/{candidate}/discard", h: stale, want: "401 403 403 403 412 412 403"}},
+	"POST /v1/releases/:id/withdraw": {{path: "/v1/releases/{candidate}/withdraw", body: object{"reason": object{"fr": "x", "en": "x"}}, want: "401 403 403 403 409 409 403"}},
+	"GET /v1/releases/:id/audit":     {{path: "/v1/releases/{candidate}/audit", want: "401 403 403 403 403 403 403"}},
 
 	"GET /v1/networks":     {{path: "/v1/networks", want: open}},
 	"GET /v1/networks/:id": {{path: "/v1/networks/FEDATE", want: open}},

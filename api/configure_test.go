@@ -15,6 +15,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/imports"
+	"github.com/grandlyon/retombees/pkg/publish"
 	"github.com/grandlyon/retombees/pkg/webhook"
 )
 
@@ -37,6 +38,8 @@ func (w *world) configure(t testing.TB, catalogue *impact.Catalogue) {
 	cursorKey := []byte("the same on every replica")
 	w.guard = webhook.NewGuard([]netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}, nil)
 	w.writer = &webhook.Writer{Base: publicURL, Cursor: api.FeedCursor(cursorKey)}
+	w.builder = publish.Start(w.building())
+	t.Cleanup(w.builder.Close)
 	w.config = api.Config{
 		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: slog.New(slog.NewJSONHandler(w.log, nil)), CursorKey: cursorKey,
 		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
@@ -48,7 +51,23 @@ func (w *world) configure(t testing.TB, catalogue *impact.Catalogue) {
 		Observations: s, Submissions: s, Idempotency: s, Commits: s,
 		Imports: s, Mappings: s, ImportRunner: runner,
 		Figures: cube, Follower: follower, ObservationIDs: s,
+		ReleaseStore: s, ReleaseRunner: w.builder,
 		Changes: s, Webhooks: api.Webhooks{Store: s, Vault: vault, CheckURL: w.guard.CheckURL, Test: w.writer.Test},
 		Ready: s.Ready,
+	}
+}
+
+// building has releases built as the service does, without waiting.
+func (w *world) building() publish.Config {
+	return publish.Config{
+		Store: w.store, Log: slog.New(slog.DiscardHandler), Now: now, Lease: 15 * time.Second, Poll: 200 * time.Millisecond,
+		Snapshot: func(ctx context.Context) (publish.Snapshot, error) {
+			n, err := w.store.Snapshot(ctx)
+			if err != nil {
+				return publish.Snapshot{}, err
+			}
+			return publish.Snapshot{Cube: n.Cube, Seq: n.Seq, Waived: n.Waived}, nil
+		},
+		Make: w.makes,
 	}
 }

@@ -26,8 +26,8 @@ type Landing struct {
 	ReferenceVersion string `json:"reference_version"`
 	// Vintage of the territories used when none is asked for.
 	Vintage int `json:"vintage" example:"2026"`
-	// Id of the latest release; null before the first.
-	LatestRelease *string `json:"latest_release" extensions:"x-nullable"`
+	// Number of the latest release; null before the first.
+	LatestRelease *string `json:"latest_release" extensions:"x-nullable" example:"3"`
 	// The data are invented: a demonstration.
 	Demo   bool              `json:"demo"`
 	Notice *Text             `json:"notice,omitempty"`
@@ -142,9 +142,13 @@ func (s *server) landing(c *call) error {
 	l.Links["openapi"] = s.PublicURL + "/v1/openapi.json"
 	l.Links["token"] = s.PublicURL + "/oauth/token"
 	l.Links["authorization_server"] = s.PublicURL + "/.well-known/oauth-authorization-server"
+	l.LatestRelease = s.latestNumber(c.r.Context())
 	tag := fmt.Sprintf("%s-%s-%d-%d-%d", s.Version, l.ReferenceVersion, l.Limits.Anonymous, l.Limits.Client, l.Limits.Concurrent)
 	c.w.Header().Add("Link", "<"+s.PublicURL+`/v1/openapi.json>; rel="service-desc"; type="application/json"`)
 	c.w.Header().Add("Link", "<"+s.PublicURL+`/v1/catalog>; rel="describedby"; type="application/ld+json"`)
+	if l.LatestRelease != nil {
+		tag += "-r" + *l.LatestRelease
+	}
 	if c.fresh(c.weakTag(tag)) {
 		return nil
 	}
@@ -435,8 +439,8 @@ type Status struct {
 	Version          string `json:"version"`
 	ReferenceVersion string `json:"reference_version"`
 	Demo             bool   `json:"demo"`
-	// Id of the latest release; null before the first.
-	LatestRelease *string      `json:"latest_release" extensions:"x-nullable"`
+	// Number of the latest release; null before the first.
+	LatestRelease *string      `json:"latest_release" extensions:"x-nullable" example:"3"`
 	Feed          StatusReport `json:"feed"`
 	Time          string       `json:"time" format:"date-time"`
 	Links         Links        `json:"links"`
@@ -454,6 +458,7 @@ type Status struct {
 //	@Router			/v1/status [get]
 func (s *server) status(c *call) error {
 	r := Status{Status: "ok", Version: s.Version, ReferenceVersion: s.Catalogue.Reference().Version, Demo: s.Demo, Time: instant(s.Now()), Links: Links{Self: c.self()}}
+	r.LatestRelease = s.latestNumber(c.r.Context())
 	if err := s.ready(c.r.Context()); err != nil {
 		r.Status = "starting"
 	}

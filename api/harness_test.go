@@ -23,6 +23,7 @@ import (
 	"github.com/grandlyon/retombees/docs/contract"
 	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/publish"
 	"github.com/grandlyon/retombees/pkg/store"
 	"github.com/grandlyon/retombees/pkg/store/pgtest"
 	"github.com/grandlyon/retombees/pkg/store/storetest"
@@ -49,6 +50,7 @@ type world struct {
 	log      *logBook
 	guard    *webhook.Guard // lets receivers of tests be told
 	writer   *webhook.Writer
+	builder  *publish.Runner
 
 	// Organisations Atelier and Bocage, the network Fédération, which has neither
 	// member nor mandate, and one client of each role.

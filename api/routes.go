@@ -46,6 +46,7 @@ var (
 	webhookManager    = scope(impact.WebhooksManage)
 	keyManager        = scope(impact.KeysManage)
 	clientManager     = scope(impact.ClientsManage)
+	releaseManager    = scope(impact.ReleasesPublish)
 )
 
 // form is what OAuth clients send.
@@ -225,6 +226,16 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/aggregates/availability", handle: (*server).listAvailableAggregates, Access: figureReader, Params: availabilityParams, Heavy: true},
 		{Method: "GET", Path: "/v1/aggregates/explain", handle: (*server).explainAggregate, Access: figureReader, Params: explainParams, Heavy: true},
 		{Method: "GET", Path: "/v1/aggregates/estimate", handle: (*server).estimateAggregates, Access: figureReader, Params: estimateParams, Heavy: true},
+
+		// Releases
+		{Method: "GET", Path: "/v1/releases", handle: (*server).listReleases, Access: anyToken.open(), Params: "state", Paged: true},
+		{Method: "POST", Path: "/v1/releases", handle: (*server).createRelease, Access: releaseManager, Params: "dry_run"},
+		{Method: "GET", Path: "/v1/releases/latest", handle: (*server).getLatestRelease, Access: anyToken.open()},
+		{Method: "GET", Path: "/v1/releases/:id", handle: (*server).getRelease, Access: anyToken.open()},
+		{Method: "POST", Path: "/v1/releases/:id/publish", handle: (*server).publishRelease, Access: releaseManager},
+		{Method: "POST", Path: "/v1/releases/:id/discard", handle: (*server).discardRelease, Access: releaseManager},
+		{Method: "POST", Path: "/v1/releases/:id/withdraw", handle: (*server).withdrawRelease, Access: releaseManager},
+		{Method: "GET", Path: "/v1/releases/:id/audit", handle: (*server).getReleaseAudit, Access: scope(impact.ReleasesAudit), Paged: true, MaxLimit: 100},
 
 		// Changes, and who is told of them
 		{Method: "GET", Path: "/v1/changes", handle: (*server).followChanges, Access: anyToken.open(), Params: "cursor types organisation limit wait"},

@@ -595,7 +595,13 @@ func (s *Store) HoldRelease(ctx context.Context, job *impact.ReleaseJob, lease t
 // LeaveRelease lets another process take up the build at once.
 func (s *Store) LeaveRelease(ctx context.Context, job *impact.ReleaseJob) error {
 	err := s.transact(ctx, func(ctx context.Context, t *txn) error {
-		if _, err := t.tx.ExecContext(ctx, `UPDATE releases SET attempts = attempts - 1 WHERE id = $1 AND state = 'building' AND attempts > 0`, job.Key); err != nil {
+		switch _, err := s.held(ctx, t, job); {
+		case errors.Is(err, ErrReleaseLost):
+			return s.endLease(ctx, t, job.Lease) // discarded
+		case err != nil:
+			return err
+		}
+		if _, err := t.tx.ExecContext(ctx, `UPDATE releases SET attempts = attempts - 1 WHERE id = $1 AND attempts > 0`, job.Key); err != nil {
 			return err
 		}
 		return s.endLease(ctx, t, job.Lease)
@@ -673,4 +679,22 @@ func (s *Store) FailRelease(ctx context.Context, job *impact.ReleaseJob, reason 
 		return fmt.Errorf("giving a release up: %w", err)
 	}
 	return nil
+}
+
+// FollowCalendar gives the last instant of the calendar that was served, or the
+// one at which somebody first followed this calendar: now, when nobody did.
+func (s *Store) FollowCalendar(ctx context.Context, expression string, now time.Time) (last time.Time, err error) {
+	err = s.transact(ctx, func(ctx context.Context, t *txn) error {
+		if _, err := t.tx.ExecContext(ctx, `INSERT INTO release_calendars (expression, since) VALUES ($1, $2) ON CONFLICT (expression) DO NOTHING`, expression, now.UnixMilli()); err != nil {
+			return err
+		}
+		var since, served int64
+		err := t.tx.QueryRowContext(ctx, `SELECT since, (SELECT coalesce(max(scheduled_for), 0) FROM releases) FROM release_calendars WHERE expression = $1`, expression).Scan(&since, &served)
+		last = moment(max(since, served))
+		return err
+	})
+	if err != nil {
+		return last, fmt.Errorf("following a calendar: %w", err)
+	}
+	return last, nil
 }

@@ -88,6 +88,12 @@ CREATE TABLE release_lease (
 );
 INSERT INTO release_lease (key, holder, until) VALUES (1, '', 0);
 
+-- Since when a calendar is followed: what came before is not caught up.
+CREATE TABLE release_calendars (
+    expression TEXT   NOT NULL PRIMARY KEY,
+    since      BIGINT NOT NULL
+);
+
 -- Who follows what is public alone sees these commits alone.
 DROP INDEX commit_log_reference;
 CREATE INDEX commit_log_public ON commit_log (seq) WHERE kind IN ('reference', 'release');
