@@ -68,6 +68,6 @@ func (w *world) building() publish.Config {
 			}
 			return publish.Snapshot{Cube: n.Cube, Seq: n.Seq, Waived: n.Waived}, nil
 		},
-		Make: w.makes,
+		Make: makes,
 	}
 }

@@ -42,6 +42,8 @@ import (
 //	@tag.description	Files as people have them, turned into observations or members, with what was wrong in them.
 //	@tag.name			aggregates
 //	@tag.description	Figures computed from observations, with contributors, coverage and method.
+//	@tag.name			releases
+//	@tag.description	What is published for everyone: numbered sets of figures that passed disclosure control and never change.
 //	@tag.name			publication
 //	@tag.description	What portals and maps take away: the catalogue, datasets and their files, layers of territories. Read without an account, never counted.
 //	@tag.name			changes
