@@ -50,8 +50,8 @@ func (c *Cube) Explain(q Query) (*Explanation, error) {
 	ind := c.layout.indicators[p.lines[0]]
 	x := &Explanation{
 		Figure:        res.Figures[0],
-		Formula:       c.formulaOf(ind),
-		Rules:         rulesOf(ind),
+		Formula:       FormulaOf(c.cat, ind),
+		Rules:         RulesOf(ind),
 		Excluded:      res.Figures[0].Excluded,
 		MethodVersion: MethodVersion,
 	}
@@ -123,14 +123,14 @@ func notOneCell() error {
 	}
 }
 
-// formulaOf writes the formula of an indicator in both languages and for
+// FormulaOf writes the formula of an indicator in both languages and for
 // machines.
-func (c *Cube) formulaOf(ind *impact.Indicator) Formula {
+func FormulaOf(cat *impact.Catalogue, ind *impact.Indicator) Formula {
 	if !ind.Composed() {
 		fr, en, machine := ind.Label.FR, ind.Label.EN, string(ind.Code)
 		switch ind.Kind {
 		case impact.SurveyMean:
-			w := c.cat.Indicator(ind.Weight)
+			w := cat.Indicator(ind.Weight)
 			if w == nil {
 				break
 			}
@@ -154,11 +154,11 @@ func (c *Cube) formulaOf(ind *impact.Indicator) Formula {
 		}
 		return Formula{impact.Text{FR: "Σ « " + fr + " »", EN: "Σ “" + en + "”"}, "sum(" + machine + ")"}
 	}
-	fr, en, machine := c.expressionOf(ind)
+	fr, en, machine := expressionOf(cat, ind)
 	return Formula{impact.Text{FR: fr, EN: en}, machine}
 }
 
-func (c *Cube) expressionOf(ind *impact.Indicator) (fr, en, machine string) {
+func expressionOf(cat *impact.Catalogue, ind *impact.Indicator) (fr, en, machine string) {
 	side := func(codes []impact.IndicatorCode) (fr, en, machine string) {
 		op, sign := " + ", "+"
 		if ind.Form == impact.Difference {
@@ -166,9 +166,9 @@ func (c *Cube) expressionOf(ind *impact.Indicator) (fr, en, machine string) {
 		}
 		var frs, ens, ms []string
 		for _, code := range codes {
-			part := c.cat.Indicator(code)
+			part := cat.Indicator(code)
 			if part.Composed() {
-				f, e, m := c.expressionOf(part)
+				f, e, m := expressionOf(cat, part)
 				frs, ens, ms = append(frs, "("+f+")"), append(ens, "("+e+")"), append(ms, m)
 				continue
 			}
@@ -199,8 +199,8 @@ func (c *Cube) expressionOf(ind *impact.Indicator) (fr, en, machine string) {
 	return fr, en, machine
 }
 
-// rulesOf says how values of the kind combine over each dimension.
-func rulesOf(ind *impact.Indicator) []Rule {
+// RulesOf says how values of the kind combine over each dimension.
+func RulesOf(ind *impact.Indicator) []Rule {
 	sum := impact.Text{FR: "somme", EN: "sum"}
 	over, places, time := sum, sum, impact.Text{}
 	empty := impact.Text{FR: "sans valeur : null, jamais 0", EN: "no value: null, never 0"}

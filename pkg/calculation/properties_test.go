@@ -474,12 +474,12 @@ func TestExplainSaysTheFormula(t *testing.T) {
 		"ghg_intensity":  "1000000*(ghg_scope1+ghg_scope2_location)/turnover",
 		"satisfaction":   "sum(satisfaction*satisfaction_answers)/sum(satisfaction_answers)",
 	} {
-		if got := w.cube().formulaOf(w.cat.Indicator(code)).Machine; got != want {
+		if got := FormulaOf(w.cat, w.cat.Indicator(code)).Machine; got != want {
 			t.Errorf("%s: %s, want %s", code, got, want)
 		}
 	}
 	for _, ind := range w.cat.Indicators() {
-		for _, r := range rulesOf(ind) {
+		for _, r := range RulesOf(ind) {
 			if r.Text.FR == "" || r.Text.EN == "" {
 				t.Errorf("%s: rule %s says nothing", ind.Code, r.Dimension)
 			}

@@ -213,8 +213,15 @@ type Figure struct {
 	fraction expression // when exact is nil
 }
 
-// Exact is the value before rounding; nil when there is none.
+// Exact is the value before rounding; nil when there is none. Of a figure that
+// was released only what is published is known: Exact is that value.
 func (f *Figure) Exact() *big.Rat {
+	if f.Moved != 0 {
+		if f.Value == nil {
+			return nil
+		}
+		return f.Value.Rat()
+	}
 	if f.exact == nil && f.fraction.den != 0 {
 		return new(big.Rat).SetFrac(f.fraction.num.big(), big.NewInt(f.fraction.den))
 	}
@@ -263,7 +270,36 @@ type Explanation struct {
 	// LeftOut lists each observation that does not, with its reason.
 	LeftOut       []LeftOut
 	MethodVersion string
+	// Previous is what was published before the figure last moved; nil for live
+	// figures and for those that never moved.
+	Previous *Previous
+	// Withheld says, of a figure that disclosure control hides, which rules there
+	// are: never which one it fell under.
+	Withheld impact.Text
 }
+
+// Previous is the figure of an earlier release. Value is nil when that release
+// had none or withheld it; Cause, of a closed list, says why it moved since.
+type Previous struct {
+	Release impact.ReleaseNumber
+	Value   *impact.Quantity
+	Cause   string
+}
+
+// UncontrolledSlice refuses a query that is not made of published cells. It is
+// an *impact.Error, with the code disclosure_uncontrolled_slice, for whoever
+// unwraps it.
+type UncontrolledSlice struct {
+	Refusal *impact.Error
+	// Nearest are queries near it that are answered, the nearest first.
+	Nearest []Query
+}
+
+// Error says the refusal in English, for logs.
+func (u *UncontrolledSlice) Error() string { return u.Refusal.Error() }
+
+// Unwrap gives the refusal.
+func (u *UncontrolledSlice) Unwrap() error { return u.Refusal }
 
 // Formula in words and for machines.
 type Formula struct {
