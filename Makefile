@@ -26,11 +26,11 @@ build: ## build the static binary bin/retombees
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/retombees ./cmd/retombees
 
 .PHONY: test
-test: postgres ## run every test, on SQLite and on a throw-away PostgreSQL
+test: postgres nginx ## run every test, on SQLite and on a throw-away PostgreSQL
 	go test ./...
 
 .PHONY: test-race
-test-race: postgres ## the same with the race detector (needs a C compiler)
+test-race: postgres nginx ## the same with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
 
 .PHONY: postgres
@@ -45,6 +45,18 @@ postgres: ## install PostgreSQL from the system's packages where initdb is missi
 	$$sudo sed -i.before 's/^#* *create_main_cluster.*/create_main_cluster = false/' $$conf; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends postgresql; \
 	$$sudo mv $$conf.before $$conf
+
+.PHONY: nginx
+nginx: ## install nginx from the system's packages where it is missing: tests put its cache in front of the API; starts no service
+	@if command -v nginx >/dev/null || [ -x /usr/sbin/nginx ]; then exit 0; fi; \
+	command -v apt-get >/dev/null || { echo 'nginx is missing: install it' >&2; exit 1; }; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	echo 'installing nginx (for tests only)'; \
+	$$sudo apt-get update -q; \
+	policy=/usr/sbin/policy-rc.d; made=; \
+	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod +x $$policy; made=1; fi; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nginx-light; \
+	[ -z "$$made" ] || $$sudo rm -f $$policy
 
 .PHONY: lint
 lint: lint-go lint-openapi ## check the code, the contract, and that clients can be generated from it
@@ -77,7 +89,7 @@ openapi: ## write openapi.yaml and docs/openapi.json from the annotations
 	go run ./cmd/openapi
 
 .PHONY: bench
-bench: postgres ## measure: the benchmarks of the packages, then the load on a running binary
+bench: postgres nginx ## measure: the benchmarks of the packages, then the load on a running binary
 	go test -run '^$$' -bench . -benchmem ./...
 	@if [ -d cmd/load ]; then $(MAKE) --no-print-directory build && go run ./cmd/load; fi
 

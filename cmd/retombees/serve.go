@@ -33,6 +33,7 @@ type serveCmd struct {
 	Demo            bool          `env:"RETOMBEES_DEMO" help:"Load the invented demonstration data set into an empty database, and register clients whose secrets are public. Never on a database that holds anything else."`
 	Follow          time.Duration `env:"RETOMBEES_FOLLOW" default:"100ms" help:"How often to look for what other replicas wrote."`
 	RequestTimeout  time.Duration `env:"RETOMBEES_REQUEST_TIMEOUT" default:"30s" help:"Longest time given to one request."`
+	AnswerCache     int64         `env:"RETOMBEES_ANSWER_CACHE" default:"64" placeholder:"MB" help:"Megabytes of answers of releases kept ready to be sent again, as they are and compressed. 0 keeps none."`
 	ImportLease     time.Duration `env:"RETOMBEES_IMPORT_LEASE" default:"15s" help:"How long an import is left to a process that gives no sign of life, before another one, or the same one started again, takes it up."`
 	ShutdownTimeout time.Duration `env:"RETOMBEES_SHUTDOWN_TIMEOUT" default:"25s" help:"After SIGTERM, longest time given to running requests."`
 }
@@ -182,7 +183,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 		Organisations: s, Consents: s, Networks: s, Mandates: s,
 		Observations: s, Submissions: s, Idempotency: s, Commits: s,
 		Imports: s, Mappings: s, ImportRunner: p.runner,
-		Figures: p.cube, Follower: p.follower, ObservationIDs: s,
+		Figures: p.cube, Follower: p.follower, ObservationIDs: s, AnswerCache: c.AnswerCache << 20,
 		Changes: s, Webhooks: p.webhooks,
 		Publication: publication,
 		Ready: func(ctx context.Context) error {
