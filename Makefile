@@ -26,11 +26,11 @@ build: ## build the static binary bin/retombees
 	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/retombees ./cmd/retombees
 
 .PHONY: test
-test: postgres nginx ## run every test, on SQLite and on a throw-away PostgreSQL
+test: postgres nginx glpk ## run every test, on SQLite and on a throw-away PostgreSQL
 	go test ./...
 
 .PHONY: test-race
-test-race: postgres nginx ## the same with the race detector (needs a C compiler)
+test-race: postgres nginx glpk ## the same with the race detector (needs a C compiler)
 	CGO_ENABLED=1 go test -race ./...
 
 .PHONY: postgres
@@ -57,6 +57,15 @@ nginx: ## install nginx from the system's packages where it is missing: tests pu
 	if [ ! -e $$policy ]; then printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod +x $$policy; made=1; fi; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends nginx-light; \
 	[ -z "$$made" ] || $$sudo rm -f $$policy
+
+.PHONY: glpk
+glpk: ## install GLPK's solver from the system's packages where glpsol is missing: tests attack our own figures with it
+	@if command -v glpsol >/dev/null; then exit 0; fi; \
+	command -v apt-get >/dev/null || { echo 'glpsol is missing: install GLPK (macOS: brew install glpk)' >&2; exit 1; }; \
+	sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	echo 'installing GLPK (for tests only)'; \
+	$$sudo apt-get update -q; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends glpk-utils
 
 .PHONY: lint
 lint: lint-go lint-openapi ## check the code, the contract, and that clients can be generated from it

@@ -178,12 +178,10 @@ func (w *weighed) failsFor(r disclosure.Rules, insider int32) bool {
 
 func (w *weighed) secret(r disclosure.Rules) bool { return w.failsFor(r, nobody) }
 
-// mayKnow tells that a contributor who learns the secret learns nobody's value.
+// mayKnow tells that a contributor who learns the secret learns nobody else's
+// value: it is its own, or the rest is of enough others.
 func (s *Secret) mayKnow(group int32) bool {
-	if s.weighed.gross[group] == nil {
-		return false
-	}
-	return len(s.weighed.groups) > 2 && !s.weighed.failsFor(s.rules, group)
+	return s.weighed.gross[group] != nil && !s.weighed.failsFor(s.rules, group)
 }
 
 func (w *weighed) room(r disclosure.Rules) (each, either float64) {
