@@ -144,6 +144,7 @@ type server struct {
 	damper    *damper
 	owned     owned
 	shapes    shapeCache
+	layers    layerCache
 	assets    sync.Map // name → document
 	answers   *answers
 	common    http.Header // of every answer

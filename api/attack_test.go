@@ -113,9 +113,17 @@ var attacks = map[string][]attempt{
 	"POST /v1/questionnaires":           {{path: "/v1/questionnaires", body: object{"code": "asked", "label": object{"fr": "x"}, "indicators": []any{object{"indicator": "waste_collected"}}}, want: fmt.Sprintf(adminOnly, "409")}},
 	"PATCH /v1/questionnaires/:code":    {{path: "/v1/questionnaires/asked", body: object{"review": "automatic"}, h: stale, want: fmt.Sprintf(adminOnly, "412")}},
 
-	"GET /v1/catalog":     {{path: "/v1/catalog", want: open}, {path: "/v1/catalog.ttl?limit=1", want: open}},
-	"GET /id/:name":       {{path: "/id/publisher", want: open}},
-	"GET /id/:kind/:name": {{path: "/id/service/api", want: open}},
+	"GET /v1/catalog":                        {{path: "/v1/catalog", want: open}, {path: "/v1/catalog.ttl?limit=1", want: open}},
+	"GET /v1/ogc":                            {{path: "/v1/ogc", want: open}},
+	"GET /v1/ogc/conformance":                {{path: "/v1/ogc/conformance", want: open}},
+	"GET /v1/ogc/api":                        {{path: "/v1/ogc/api", want: open}},
+	"GET /v1/ogc/collections":                {{path: "/v1/ogc/collections", want: open}},
+	"GET /v1/ogc/collections/:id":            {{path: "/v1/ogc/collections/territories-commune", want: open}},
+	"GET /v1/ogc/collections/:id/schema":     {{path: "/v1/ogc/collections/territories-commune/schema", want: open}},
+	"GET /v1/ogc/collections/:id/items":      {{path: "/v1/ogc/collections/territories-commune/items?limit=2", want: open}},
+	"GET /v1/ogc/collections/:id/items/:fid": {{path: "/v1/ogc/collections/territories-commune/items/commune-69266", want: open}},
+	"GET /id/:name":                          {{path: "/id/publisher", want: open}},
+	"GET /id/:kind/:name":                    {{path: "/id/service/api", want: open}},
 
 	"GET /v1/organisations": {
 		{path: "/v1/organisations", want: register},

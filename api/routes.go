@@ -151,6 +151,14 @@ func Routes() []Route {
 
 		// What portals harvest
 		{Method: "GET", Path: "/v1/catalog", handle: (*server).catalog, Access: public, Cache: cacheDocument, Params: "modified_since after limit", Produces: rdfFormats, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc", handle: (*server).ogcLanding, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/conformance", handle: (*server).ogcConforms, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/api", handle: (*server).ogcAPI, Access: public, Cache: cacheReference, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/collections", handle: (*server).ogcCollections, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/collections/:id", handle: (*server).ogcCollectionByID, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/collections/:id/schema", handle: (*server).ogcSchema, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/collections/:id/items", handle: (*server).ogcItems, Access: public, Cache: cacheDocument, Params: "bbox datetime territory code parent", Paged: true, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/ogc/collections/:id/items/:fid", handle: (*server).ogcItem, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
 		{Method: "GET", Path: "/id/:name", handle: (*server).identifiedAlone, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
 		{Method: "GET", Path: "/id/:kind/:name", handle: (*server).identified, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
 
