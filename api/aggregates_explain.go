@@ -6,6 +6,7 @@ import (
 	"math/big"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/grandlyon/retombees/pkg/calculation"
@@ -218,7 +219,7 @@ func (s *server) explanation(c *call, q *aggregateQuery) (*answer, error) {
 	}
 	if q.published != nil {
 		out.Meta.PublishedAt = instant(q.published.PublishedAt)
-		s.history(q, &row[0], &out)
+		history(e, &out)
 		return c.jsonAnswer(out)
 	}
 	out.Contributors, out.LeftOut = make([]Contributor, 0, len(e.Contributors)), make([]LeftOut, 0, len(e.LeftOut))
@@ -247,17 +248,14 @@ func (s *server) explanation(c *call, q *aggregateQuery) (*answer, error) {
 }
 
 // history tells what is public of how a published figure came to be.
-func (s *server) history(q *aggregateQuery, r *figureRow, out *Explanation) {
-	if r.withheld() {
-		why := text(withheldBecause)
+func history(e *calculation.Explanation, out *Explanation) {
+	if !e.Withheld.IsZero() {
+		why := text(e.Withheld)
 		out.Withheld = &why
 	}
-}
-
-// withheldBecause is said of every withheld figure, whatever the reason.
-var withheldBecause = impact.Text{
-	FR: "Ce chiffre est couvert par le secret statistique : le montrer, seul ou rapproché d'autres chiffres publiés, pourrait révéler la valeur d'une organisation. Il peut avoir trop peu de contributeurs, en avoir un qui domine, ou en protéger un autre ; lequel n'est jamais dit. Un territoire plus large ou l'année entière est souvent montré.",
-	EN: "This figure is covered by statistical secrecy: showing it, alone or set against other published figures, could give the value of one organisation away. It may have too few contributors, one that dominates, or protect another figure; which it is, is never told. A wider territory or the whole year is often shown.",
+	if p := e.Previous; p != nil {
+		out.Previous = &PreviousFigure{Release: strconv.Itoa(int(p.Release)), Value: p.Value, Cause: p.Cause}
+	}
 }
 
 func (s *server) territoryID(k impact.TerritoryKey) string {

@@ -117,6 +117,22 @@ func (k *answers) get(key string, compute func() (*answer, error)) (*answer, err
 	return v.(*answer), nil
 }
 
+// promise is an answer that callers have and that was not computed here: it
+// tells them so.
+func (k *answers) promise(tag, modified string) *answer {
+	key := "304 " + tag
+	k.mu.Lock()
+	a := k.kept[key]
+	k.mu.Unlock()
+	if a == nil {
+		a = &answer{header: http.Header{}}
+		a.header.Set("ETag", tag)
+		a.header.Set("Last-Modified", modified)
+		k.keep(key, a)
+	}
+	return a
+}
+
 func (k *answers) keep(key string, a *answer) {
 	for name, v := range a.header {
 		a.header[name] = slices.Clip(v) // shared by all who are answered
@@ -232,9 +248,12 @@ func (s *server) answerKept(c *call, r *http.Request) bool {
 	if to == nil || !s.inForce(r.Context(), to) {
 		return false
 	}
+	a := to.answer
+	tag, modified := a.header["Etag"][0], a.header["Last-Modified"][0]
 	c.r, c.route, c.path = r, to.route, to.path
-	if c.count() != nil {
-		return false // refused where it is said how
+	fresh := c.upToDate(tag, modified)
+	if a.body == nil && !fresh || c.count() != nil {
+		return false // read, or refused where it is said how
 	}
 	defer c.log()
 	h := c.w.Header()
@@ -246,8 +265,11 @@ func (s *server) answerKept(c *call, r *http.Request) bool {
 	h["Cache-Control"] = to.cache
 	h["Access-Control-Allow-Origin"] = anyOrigin
 	h["Access-Control-Expose-Headers"] = exposedToAny
-	if !c.has(to.answer.header.Get("ETag"), to.answer.header.Get("Last-Modified")) {
-		c.send(to.answer)
+	if fresh {
+		h["Etag"], h["Last-Modified"] = a.header["Etag"], a.header["Last-Modified"]
+		c.notModified()
+	} else {
+		c.send(a)
 	}
 	return true
 }
@@ -375,21 +397,32 @@ func encodingOf(h string) string {
 	return ""
 }
 
-// has tells that the caller has the answer already: a 304 is then written. A tag
-// decides over a date, and a date must be the very one that was given: after a
-// withdrawal the release in force is an older one.
+// has tells that the caller has the answer already: a 304 is then written.
 func (c *call) has(tag, modified string) bool {
-	if len(c.r.Header["If-None-Match"]) > 0 {
-		return c.fresh(tag)
-	}
 	h := c.w.Header()
-	h["Etag"] = []string{tag}
-	h["Last-Modified"] = []string{modified}
-	if since := c.r.Header["If-Modified-Since"]; len(since) == 0 || since[0] != modified {
+	h.Set("ETag", tag)
+	h.Set("Last-Modified", modified)
+	if !c.upToDate(tag, modified) {
 		return false
 	}
+	c.notModified()
+	return true
+}
+
+// upToDate compares what the caller has. A tag decides over a date, and a date
+// must be the very one that was given: after a withdrawal the release in force
+// is an older one.
+func (c *call) upToDate(tag, modified string) bool {
+	if h := c.r.Header["If-None-Match"]; len(h) > 0 {
+		return len(h) == 1 && h[0] == tag || matchesTag(h, tag)
+	}
+	since := c.r.Header["If-Modified-Since"]
+	return len(since) > 0 && since[0] == modified
+}
+
+// notModified writes the 304, which is not counted.
+func (c *call) notModified() {
 	c.uncount()
 	c.caching(http.StatusNotModified)
 	c.w.WriteHeader(http.StatusNotModified)
-	return true
 }

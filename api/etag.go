@@ -2,7 +2,7 @@ package api
 
 import (
 	"crypto/sha256"
-	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -36,15 +36,18 @@ func (c *call) fresh(tag string) bool {
 	if len(h) == 0 {
 		return false
 	}
-	for _, t := range splitTags(strings.Join(h, ",")) {
-		if t == "*" || bareTag(t) == bareTag(tag) {
-			c.uncount()
-			c.caching(http.StatusNotModified)
-			c.w.WriteHeader(http.StatusNotModified)
-			return true
-		}
+	if !matchesTag(h, tag) {
+		return false
 	}
-	return false
+	c.notModified()
+	return true
+}
+
+// matchesTag tells that If-None-Match names the tag.
+func matchesTag(h []string, tag string) bool {
+	return slices.ContainsFunc(splitTags(strings.Join(h, ",")), func(t string) bool {
+		return t == "*" || bareTag(t) == bareTag(tag)
+	})
 }
 
 // bareTag removes what a transfer may add: the weak mark and "-gzip".

@@ -200,7 +200,7 @@ func (s *server) leadOn(q *aggregateQuery, err error) error {
 	if !ok || e.Code != uncontrolled || q.published == nil {
 		return err
 	}
-	return &blocked{refusal: e, control: s.control(q, "BLOCKED", nil), nearest: s.allowedNear(q)}
+	return &blocked{refusal: e, control: s.control(q, "BLOCKED", nil), nearest: s.allowedNear(q, err)}
 }
 
 // leadOn says in a problem document what disclosure control did, and what it
@@ -218,8 +218,8 @@ func (c *call) leadOn(p *Problem, b *blocked) {
 }
 
 // allowedNear gives a few queries close to q that the release answers; each was
-// tried.
-func (s *server) allowedNear(q *aggregateQuery) []string {
+// tried. The release knows its lattice and comes first.
+func (s *server) allowedNear(q *aggregateQuery, refused error) []string {
 	var out []string
 	try := func(change func(*aggregateQuery)) {
 		n := *q
@@ -271,6 +271,11 @@ func (s *server) allowedNear(q *aggregateQuery) []string {
 		slices.SortFunc(of, byStart)
 		n.periods, n.granularity = slices.Compact(of), impact.Year
 	}
+	if u, ok := errors.AsType[*calculation.UncontrolledSlice](refused); ok {
+		for _, near := range u.Nearest {
+			try(func(n *aggregateQuery) { n.become(s, near) })
+		}
+	}
 	try(func(*aggregateQuery) {})
 	// One structure dimension at a time, at the levels where it is published.
 	for _, d := range structures {
@@ -291,6 +296,48 @@ func (s *server) allowedNear(q *aggregateQuery) []string {
 	try(uncut)
 	try(func(n *aggregateQuery) { uncut(n); years(n) })
 	return out[:min(3, len(out))]
+}
+
+// become takes over the territories, periods and cuts of another query.
+func (q *aggregateQuery) become(s *server, near calculation.Query) {
+	q.periods, q.granularity = near.Periods, impact.Interval
+	if len(near.Periods) > 0 {
+		q.granularity = near.Periods[0].Granularity()
+	}
+	for _, p := range near.Periods {
+		if p.Granularity() != q.granularity {
+			q.granularity = impact.Interval
+		}
+	}
+	same := len(near.Territories) == len(q.territories)
+	for i := 0; same && i < len(near.Territories); i++ {
+		same = near.Territories[i] == q.territories[i].Key
+	}
+	if !same {
+		q.territories, q.territoryType, q.parent = nil, "", nil
+		var ids []string
+		for _, k := range near.Territories {
+			if t := s.Catalogue.Gazetteer().ByKey(k); t != nil {
+				q.territories, ids = append(q.territories, t), append(ids, string(t.ID))
+			}
+		}
+		q.territory = selection{{text: strings.Join(ids, ","), equal: ids}}
+	}
+	q.classes, q.structureKinds, q.sizeClasses = nil, nil, nil
+	for _, f := range near.Filters {
+		switch string(f.Dimension) {
+		case dimClass:
+			q.classes = f.Codes
+		case dimStructureKind:
+			q.structureKinds = f.Codes
+		case dimSizeClass:
+			q.sizeClasses = f.Codes
+		}
+	}
+	q.groupBy = slices.DeleteFunc(slices.Clone(q.groupBy), isCut)
+	for _, d := range near.Cuts {
+		q.groupBy = append(q.groupBy, string(d))
+	}
 }
 
 // filtered tells that a condition is set on a structure dimension.
@@ -377,6 +424,9 @@ func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer
 	}
 	c.w.Header().Set("Cache-Control", q.cacheControl())
 	if c.has(tag, lastModified(q.published)) {
+		if q.asOf.IsZero() {
+			s.answers.ask(c, q, s.answers.promise(tag, lastModified(q.published)))
+		}
 		return nil
 	}
 	a, err := s.answers.get(tag+c.suffix, func() (*answer, error) {

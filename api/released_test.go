@@ -58,7 +58,7 @@ func (f *frozen) Explain(q calculation.Query) (*calculation.Explanation, error) 
 	}
 	e.Figure, e.Contributors, e.LeftOut = f.seal(e.Figure), nil, nil
 	if e.Figure.Status == impact.Suppressed {
-		e.Inputs, e.Excluded = nil, nil
+		e.Inputs, e.Excluded, e.Withheld = nil, nil, impact.Text{FR: "secret", EN: "secret"}
 	}
 	return e, nil
 }
