@@ -360,7 +360,8 @@ func (b *builder) unit(ctx context.Context, u Unit) (*unitBuilt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
 	}
-	if done, err := b.again(u, l); done != nil || err != nil {
+	today := b.digest(u, l)
+	if done, err := b.again(u, l, today); done != nil || err != nil {
 		return done, err
 	}
 	p, err := b.past(u)
@@ -370,7 +371,6 @@ func (b *builder) unit(ctx context.Context, u Unit) (*unitBuilt, error) {
 	if len(l.cells) == 0 && p.ledger == nil {
 		return nil, nil
 	}
-	input := b.input(u, l, p.header())
 	bk := openBook(p.ledger)
 	bk.header = header{reference: referenceOf(b.lattice.cat)}
 	for _, ind := range family.Indicators {
@@ -401,26 +401,21 @@ func (b *builder) unit(ctx context.Context, u Unit) (*unitBuilt, error) {
 		}
 	}
 	bk.counts = out.counts
-	out.sealed = &Sealed{Unit: u, Input: input}
+	sealed := bk.trim()
+	// The ledger is counted in as it is left, so that the next build finds the same.
+	out.sealed = &Sealed{Unit: u, Input: b.input(today, l, &sealed.header)}
 	if out.sealed.Figures, err = Encode(b.lattice.cat, cells); err != nil {
 		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
 	}
 	out.sealed.Digest = sha256.Sum256(out.sealed.Figures)
-	if out.sealed.Ledger, err = bk.trim().encode(); err != nil {
+	if out.sealed.Ledger, err = sealed.encode(); err != nil {
 		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
 	}
 	return out, nil
 }
 
-func (p *past) header() *header {
-	if p.ledger == nil {
-		return nil
-	}
-	return &p.ledger.header
-}
-
 // again gives the earlier unit when nothing it was made from has moved.
-func (b *builder) again(u Unit, l *layout) (*unitBuilt, error) {
+func (b *builder) again(u Unit, l *layout, today [32]byte) (*unitBuilt, error) {
 	former := b.former[u]
 	if b.in.Earlier == nil {
 		former = []Unit{u}
@@ -436,7 +431,7 @@ func (b *builder) again(u Unit, l *layout) (*unitBuilt, error) {
 	if err != nil || !fits {
 		return nil, err
 	}
-	if b.input(u, l, &h) != old.Input {
+	if b.input(today, l, &h) != old.Input {
 		return nil, nil
 	}
 	out := &unitBuilt{sealed: old, reused: true, methodology: map[impact.IndicatorCode]string{}}

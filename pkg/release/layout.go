@@ -235,9 +235,8 @@ func (l *layout) settle() {
 	slices.SortFunc(l.cells, func(a, b laid) int { return a.at.compare(&b.at) })
 }
 
-// input is the digest of all a unit is made from, beside what earlier releases
-// told.
-func (b *builder) input(u Unit, l *layout, old *header) [32]byte {
+// digest is that of all a unit is made from today.
+func (b *builder) digest(u Unit, l *layout) [32]byte {
 	h := sha256.New()
 	buf := make([]byte, 0, 1<<16)
 	flush := func() {
@@ -268,13 +267,6 @@ func (b *builder) input(u Unit, l *layout, old *header) [32]byte {
 			flush()
 		}
 	}
-	if old != nil {
-		for _, o := range old.holders {
-			text(string(o.id), b.group(o.id, l, o.group))
-			numbers(yes(b.waived(o.id)))
-		}
-	}
-	flush()
 	for i := range l.cells {
 		c := &l.cells[i]
 		text(c.at.name(b.lattice.cat.Gazetteer()), figureText(&c.figure))
@@ -291,6 +283,19 @@ func (b *builder) input(u Unit, l *layout, old *header) [32]byte {
 		}
 	}
 	flush()
+	return [32]byte(h.Sum(nil))
+}
+
+// input is the digest of all a unit is made from. Of what earlier releases told,
+// only those who told it can move: the rest follows from the units before.
+func (b *builder) input(today [32]byte, l *layout, ledger *header) [32]byte {
+	h := sha256.New()
+	h.Write(today[:])
+	for _, o := range ledger.holders {
+		if l.groups[o.id] == "" { // known from former releases only
+			fmt.Fprintf(h, "%q %q %t\n", o.id, b.group(o.id, l, o.group), b.waived(o.id))
+		}
+	}
 	return [32]byte(h.Sum(nil))
 }
 
