@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"io"
 
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -19,12 +18,5 @@ type Exports interface {
 	// Open gives a file in one of the encodings accepted, the first that exists,
 	// making the file when it is not there yet. Errors: not_found,
 	// release_withdrawn.
-	Open(ctx context.Context, id impact.DatasetID, release impact.ReleaseNumber, suffix string, accepted []impact.FileEncoding) (ExportBody, error)
-}
-
-// ExportBody is an open file, to be closed.
-type ExportBody struct {
-	File    impact.ExportFile
-	Variant impact.ExportVariant
-	Content io.ReadSeekCloser
+	Open(ctx context.Context, id impact.DatasetID, release impact.ReleaseNumber, suffix string, accepted []impact.FileEncoding) (impact.ExportBody, error)
 }

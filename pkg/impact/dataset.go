@@ -1,6 +1,7 @@
 package impact
 
 import (
+	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -156,6 +157,16 @@ func (d *Dataset) File(suffix string) *FileKind {
 	return nil
 }
 
+// FileNamed gives the kind of file with a name; nil when the dataset has none.
+func (d *Dataset) FileNamed(name string) *FileKind {
+	for i := range d.Files {
+		if d.Files[i].Name == name {
+			return &d.Files[i]
+		}
+	}
+	return nil
+}
+
 // ExportFile is one file of one release, kept as it was first written: a later
 // version of the program does not change it.
 type ExportFile struct {
@@ -178,6 +189,24 @@ type ExportVariant struct {
 	Encoding FileEncoding
 	Size     int64
 	SHA256   string
+}
+
+// Variant gives the file in an encoding, false when it is not kept in it.
+func (f *ExportFile) Variant(e FileEncoding) (ExportVariant, bool) {
+	for _, v := range f.Variants {
+		if v.Encoding == e {
+			return v, true
+		}
+	}
+	return ExportVariant{}, false
+}
+
+// ExportBody is an open file in one encoding. Nothing is read before the first
+// Read, so that asking for its size costs nothing; Content is to be closed.
+type ExportBody struct {
+	File    ExportFile
+	Variant ExportVariant
+	Content io.ReadSeekCloser
 }
 
 // FileEncoding is how the bytes of a file are kept and sent (Content-Encoding);
