@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -48,7 +47,7 @@ const (
 )
 
 // aggregateFormats are the readings of one query, the same rows in each.
-var aggregateFormats = []Format{FormatJSON, FormatCSV, FormatFrenchCSV, FormatNDJSON}
+var aggregateFormats = []Format{FormatJSON, FormatCSV, FormatFrenchCSV, FormatNDJSON, FormatGeoJSON, FormatXLSX, FormatParquet, FormatSDMXCSV, FormatJSONStat}
 
 // liveBecause is said to callers without a token.
 var liveBecause = impact.Text{
@@ -218,6 +217,10 @@ type Excluded struct {
 //	@Produce		json
 //	@Produce		text/csv
 //	@Produce		application/x-ndjson
+//	@Produce		application/geo+json
+//	@Produce		application/vnd.openxmlformats-officedocument.spreadsheetml.sheet
+//	@Produce		application/vnd.apache.parquet
+//	@Produce		application/vnd.sdmx.data+csv
 //	@Security		BearerAuth
 //	@Param			indicator			query	[]string	false	"Codes of indicators; all of them when absent"	collectionFormat(csv)	example(insertion_hours)
 //	@Param			impact_type			query	[]string	false	"Natures of impact with their sub-types; `inclusion!` = that one only"	collectionFormat(csv)
@@ -291,6 +294,10 @@ func (s *server) listAggregates(c *call) error {
 //	@Produce		json
 //	@Produce		text/csv
 //	@Produce		application/x-ndjson
+//	@Produce		application/geo+json
+//	@Produce		application/vnd.openxmlformats-officedocument.spreadsheetml.sheet
+//	@Produce		application/vnd.apache.parquet
+//	@Produce		application/vnd.sdmx.data+csv
 //	@Security		BearerAuth
 //	@Param			query	body		AggregateRequest	true	"The query"
 //	@Param			Consistency-Token	header	string	false	"Of a write: live figures wait until they know it"
@@ -817,17 +824,7 @@ func (s *server) appendFigures(dst []byte, c *call, q *aggregateQuery, p figureP
 	if c.format.Name == FormatJSON.Name {
 		return s.appendPage(dst, c, q, columns, p), nil
 	}
-	b := bytes.NewBuffer(dst)
-	var err error
-	switch c.format.Name {
-	case FormatFrenchCSV.Name:
-		err = format.WriteCSV(b, format.French, columns, p.rows)
-	case FormatNDJSON.Name:
-		err = format.WriteNDJSON(b, columns, p.rows)
-	default:
-		err = format.WriteCSV(b, format.RFC4180, columns, p.rows)
-	}
-	return b.Bytes(), err
+	return s.appendTable(dst, c, q, columns, p)
 }
 
 // pageBuffers are reused from one answer to the next.

@@ -28,13 +28,18 @@ var (
 	FormatJSONLD    = Format{Name: "jsonld", Suffix: ".jsonld", MediaType: "application/ld+json", Type: "application/ld+json; charset=utf-8"}
 	FormatTurtle    = Format{Name: "ttl", Suffix: ".ttl", MediaType: "text/turtle", Type: "text/turtle; charset=utf-8"}
 	FormatRDFXML    = Format{Name: "rdf", Suffix: ".rdf", MediaType: "application/rdf+xml", Type: "application/rdf+xml; charset=utf-8"}
-	FormatAny       = Format{Name: "any", MediaType: "*/*"}
+	FormatParquet   = Format{Name: "parquet", Suffix: ".parquet", MediaType: "application/vnd.apache.parquet", Type: "application/vnd.apache.parquet"}
+	FormatSDMXCSV   = Format{Name: "sdmx.csv", Suffix: ".sdmx.csv", MediaType: "application/vnd.sdmx.data+csv", Type: "application/vnd.sdmx.data+csv; version=2.0.0; charset=utf-8"}
+	// JSON-stat is asked for by suffix: its media type is that of JSON.
+	FormatJSONStat = Format{Name: "jsonstat", Suffix: ".jsonstat.json", MediaType: "application/json", Type: "application/json; charset=utf-8"}
+	FormatGzipCSV  = Format{Name: "csv.gz", Suffix: ".csv.gz", MediaType: "application/gzip", Type: "application/gzip"}
+	FormatAny      = Format{Name: "any", MediaType: "*/*"}
 )
 
 // suffixes are cut from the address before routing, the longest first. Those
 // of formats to come are cut too, so that they answer 406 with the list and
 // never 404.
-var suffixes = []string{".jsonstat.json", ".sdmx.csv", ".fr.csv", ".csv.gz", ".csv", ".geojson", ".ndjson", ".xlsx", ".parquet", ".jsonld", ".ttl", ".rdf"}
+var suffixes = []string{".jsonstat.json", ".sdmx.csv", ".fr.csv", ".csv.gz", ".csv", ".geojson", ".ndjson", ".xlsx", ".parquet", impact.TableSchemaSuffix, impact.CSVWSuffix, ".jsonld", ".ttl", ".rdf"}
 
 func cutSuffix(path string) (rest, suffix string) {
 	for _, s := range suffixes {

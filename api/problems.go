@@ -43,6 +43,7 @@ var problemKinds = map[string]problemKind{
 	"bad_state":                     kind(http.StatusConflict, "Le cycle de vie ne le permet pas maintenant.", "The life-cycle does not allow this now."),
 	"idempotency_in_progress":       kind(http.StatusConflict, "La même clé d'idempotence est en cours de traitement.", "The same idempotency key is being processed."),
 	"body_too_large":                kind(http.StatusRequestEntityTooLarge, "Le corps dépasse la limite publiée à GET /v1.", "The body exceeds the limit published at GET /v1."),
+	"range_not_satisfiable":         kind(http.StatusRequestedRangeNotSatisfiable, "La partie demandée (Range) est hors du fichier ; Content-Range dit sa taille.", "The part asked for (Range) is outside the file; Content-Range tells its size."),
 	"uri_too_long":                  kind(http.StatusRequestURITooLong, "L'adresse dépasse 4 Kio.", "The address exceeds 4 KiB."),
 	"unsupported_media_type":        kind(http.StatusUnsupportedMediaType, "Le type de contenu du corps n'est pas lu ici.", "The media type of the body is not read here."),
 	"validation_failed":             kind(http.StatusUnprocessableEntity, "La requête est lisible mais fausse ; errors[] dit chaque point.", "The request is readable but wrong; errors[] tells every point."),

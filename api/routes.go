@@ -159,6 +159,11 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/ogc/collections/:id/schema", handle: (*server).ogcSchema, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
 		{Method: "GET", Path: "/v1/ogc/collections/:id/items", handle: (*server).ogcItems, Access: public, Cache: cacheDocument, Params: "bbox datetime territory code parent", Paged: true, Produces: []Format{FormatAny}, Counting: Documents},
 		{Method: "GET", Path: "/v1/ogc/collections/:id/items/:fid", handle: (*server).ogcItem, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
+		{Method: "GET", Path: "/v1/datasets", handle: (*server).listDatasets, Access: public, Cache: cacheDocument, Counting: Documents},
+		{Method: "GET", Path: "/v1/datasets/:id", handle: (*server).getDataset, Access: public, Cache: cacheDocument, Counting: Documents},
+		{Method: "GET", Path: "/v1/datasets/:id/versions", handle: (*server).listDatasetVersions, Access: public, Cache: cacheDocument, Counting: Documents},
+		{Method: "GET", Path: "/v1/datasets/:id/versions/:version", handle: (*server).getDatasetVersion, Access: public, Cache: cacheDocument, Counting: Documents},
+		{Method: "GET", Path: "/v1/exports/:file", handle: (*server).getExport, Access: public, Cache: cacheDocument, Produces: exportFormats, Counting: Documents},
 		{Method: "GET", Path: "/id/:name", handle: (*server).identifiedAlone, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
 		{Method: "GET", Path: "/id/:kind/:name", handle: (*server).identified, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
 

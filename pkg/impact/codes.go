@@ -116,6 +116,7 @@ var ProblemCodes = map[string]Text{
 	"gone":                          {"N'est plus conservé", "No longer kept"},
 	"release_withdrawn":             {"Publication retirée", "Release withdrawn"},
 	"body_too_large":                {"Corps trop grand", "Body too large"},
+	"range_not_satisfiable":         {"Partie hors du fichier", "Range outside the file"},
 	"uri_too_long":                  {"Adresse trop longue", "Address too long"},
 	"unsupported_media_type":        {"Format d'envoi non accepté", "Unsupported media type"},
 	"validation_failed":             {"Requête invalide", "Invalid request"},
