@@ -362,7 +362,11 @@ func TestFormatsHoldTheSameRows(t *testing.T) {
 	if d := cmp.Diff(want, flat(french, ';', true)); d != "" {
 		t.Errorf("French CSV differs: %s", d)
 	}
-	refused(t, w.steward.get(t, "/v1/aggregates.xlsx?"+q), http.StatusNotAcceptable, "not_acceptable")
+	for _, suffix := range everySuffix {
+		sameTable(t, suffix, english.body, w.steward.get(t, "/v1/aggregates"+suffix+"?"+q, seen))
+	}
+	refused(t, w.steward.get(t, "/v1/aggregates.ttl?"+q), http.StatusNotAcceptable, "not_acceptable")
+	refused(t, w.steward.get(t, "/v1/aggregates.geojson?"+q+"&group_by=indicator,period"), http.StatusUnprocessableEntity, "validation_failed")
 }
 
 // The same query as a body gives the same rows, and names the GET it stands for.
