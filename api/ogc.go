@@ -177,19 +177,23 @@ func (s *server) ogcCollections(c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.fresh(c.weakTag(set.tag + fmt.Sprint(s.Publication.Extent))) {
+	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+	if err != nil {
+		return err
+	}
+	if c.fresh(c.weakTag(set.tag + "-" + shapes.tag)) {
 		return nil
 	}
 	out := OGCCollections{Collections: []OGCCollection{}, Links: []OGCLink{
 		s.ogcLink("/collections", "self", typeJSON, ""), s.ogcLink("", "root", typeJSON, ""),
 	}}
 	for _, l := range set.layers {
-		out.Collections = append(out.Collections, s.ogcCollection(c, l))
+		out.Collections = append(out.Collections, s.ogcCollection(c, l, shapes))
 	}
 	return c.answer(http.StatusOK, out)
 }
 
-func (s *server) ogcCollection(c *call, l *layer) OGCCollection {
+func (s *server) ogcCollection(c *call, l *layer, shapes *shapes) OGCCollection {
 	path := "/collections/" + l.id
 	out := OGCCollection{
 		ID: l.id, Title: l.title.In(c.lang), Description: l.description().In(c.lang), ItemType: "feature", CRS: []string{crs84},
@@ -203,6 +207,9 @@ func (s *server) ogcCollection(c *call, l *layer) OGCCollection {
 	}
 	if e := s.Publication.Extent; e.West < e.East {
 		out.Extent.Spatial = &OGCSpatial{BBox: [][]float64{{e.West, e.South, e.East, e.North}}, CRS: crs84}
+	}
+	if b, ok := shapes.around(l.places); ok {
+		out.Extent.Spatial = &OGCSpatial{BBox: [][]float64{{b.Min[0], b.Min[1], b.Max[0], b.Max[1]}}, CRS: crs84}
 	}
 	if l.release != nil {
 		out.Extent.Temporal = &OGCTemporal{
@@ -230,10 +237,14 @@ func (s *server) ogcCollectionByID(c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.fresh(c.weakTag(set.tag + fmt.Sprint(s.Publication.Extent))) {
+	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+	if err != nil {
+		return err
+	}
+	if c.fresh(c.weakTag(set.tag + "-" + shapes.tag)) {
 		return nil
 	}
-	return c.answer(http.StatusOK, s.ogcCollection(c, l))
+	return c.answer(http.StatusOK, s.ogcCollection(c, l, shapes))
 }
 
 // ogcSchema tells the type of each column, whatever the first rows hold.

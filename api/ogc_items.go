@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/paulmach/orb"
+
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
@@ -255,4 +257,17 @@ func (c *call) datetime() span {
 		return span{}
 	}
 	return s
+}
+
+// around gives the rectangle that holds the outlines of the places; ok tells
+// whether there is one.
+func (s *shapes) around(places []*impact.Territory) (b orb.Bound, ok bool) {
+	for _, t := range places {
+		if of, known := s.bounds[t.Key]; known && ok {
+			b = b.Union(of)
+		} else if known {
+			b, ok = of, true
+		}
+	}
+	return b, ok
 }

@@ -164,6 +164,12 @@ func TestLayersHoldFiguresAndHideWhatIsWithheld(t *testing.T) {
 				t.Errorf("no layer %s", id)
 			}
 		}
+		if e := w.anonymous.get(t, "/v1/ogc/collections/territories-commune").at(t, "/extent/spatial/bbox/0"); fmt.Sprint(e) != "[4.86 45.68 4.95 45.8]" {
+			t.Errorf("the communes lie in %v", e)
+		}
+		if e := w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024").at(t, "/extent/temporal/interval/0"); fmt.Sprint(e) != "[2024-01-01T00:00:00Z 2024-12-31T23:59:59Z]" {
+			t.Errorf("their figures are of %v", e)
+		}
 		a := w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024/items?limit=1000")
 		p := layerPage(t, a)
 		values := map[string]any{}
@@ -197,12 +203,12 @@ func TestLayersHoldFiguresAndHideWhatIsWithheld(t *testing.T) {
 		refused(t, w.anonymous.get(t, "/v1/ogc/collections/impact-commune-1999/items"), 404, "not_found")
 
 		for query, want := range map[string][]string{
-			"bbox=4.85,45.74,4.89,45.77":               {"commune-69266"},
-			"bbox=4.85,45.74,0,4.89,45.77,400":         {"commune-69266"},
-			"bbox=4.9501,45.6,5,45.7":                  nil,
-			"bbox=170,-50,-170,50":                     nil,
-			"territory=commune-69259":                  {"commune-69259"},
-			"code=69266&datetime=2024-06-01T00:00:00Z": {"commune-69266"},
+			"bbox=4.85,45.74,4.89,45.77":                                    {"commune-69266"},
+			"bbox=4.85,45.74,0,4.89,45.77,400":                              {"commune-69266"},
+			"bbox=4.9501,45.6,5,45.7":                                       nil,
+			"bbox=170,-50,-170,50":                                          nil,
+			"territory=commune-69259":                                       {"commune-69259"},
+			"code=69266&datetime=2024-06-01T00:00:00Z":                      {"commune-69266"},
 			"code=69266&datetime=2023-01-01T00:00:00Z/2023-12-31T23:59:59Z": nil,
 			"code=69266&datetime=2024-12-31T10:00:00Z/..":                   {"commune-69266"},
 			"code=69266&datetime=../2023-12-31T23:59:59Z":                   nil,

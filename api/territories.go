@@ -601,6 +601,8 @@ type shapes struct {
 	tag string
 	raw map[impact.TerritoryKey][]byte
 	geo map[impact.TerritoryKey]orb.Geometry
+	// bounds are the rectangles around them.
+	bounds map[impact.TerritoryKey]orb.Bound
 }
 
 func (k *shapeCache) current(ctx context.Context, source GeometrySource, cat *impact.Catalogue, now time.Time) (*shapes, error) {
@@ -620,7 +622,7 @@ func (k *shapeCache) current(ctx context.Context, source GeometrySource, cat *im
 	if err != nil {
 		return nil, fmt.Errorf("reading contours: %w", err)
 	}
-	sh := &shapes{raw: raw, geo: map[impact.TerritoryKey]orb.Geometry{}}
+	sh := &shapes{raw: raw, geo: map[impact.TerritoryKey]orb.Geometry{}, bounds: map[impact.TerritoryKey]orb.Bound{}}
 	h := sha256.New()
 	for _, key := range keys {
 		b, ok := raw[key]
@@ -631,7 +633,7 @@ func (k *shapeCache) current(ctx context.Context, source GeometrySource, cat *im
 		if err != nil {
 			return nil, fmt.Errorf("reading the contour of territory %d: %w", key, err)
 		}
-		sh.geo[key] = g
+		sh.geo[key], sh.bounds[key] = g, g.Bound()
 		fmt.Fprintf(h, "%d:", key)
 		h.Write(b)
 	}
@@ -641,17 +643,16 @@ func (k *shapeCache) current(ctx context.Context, source GeometrySource, cat *im
 }
 
 func (s *shapes) touches(k impact.TerritoryKey, b []float64) bool {
-	g, ok := s.geo[k]
-	return ok && g.Bound().Intersects(orb.Bound{Min: orb.Point{b[0], b[1]}, Max: orb.Point{b[2], b[3]}})
+	bound, ok := s.bounds[k]
+	return ok && bound.Intersects(orb.Bound{Min: orb.Point{b[0], b[1]}, Max: orb.Point{b[2], b[3]}})
 }
 
 func (s *shapes) covers(k impact.TerritoryKey, p []float64) bool {
 	point := orb.Point{p[0], p[1]}
-	g, ok := s.geo[k]
-	if !ok || !g.Bound().Contains(point) {
+	if bound, ok := s.bounds[k]; !ok || !bound.Contains(point) {
 		return false
 	}
-	switch g := g.(type) {
+	switch g := s.geo[k].(type) {
 	case orb.Polygon:
 		return planar.PolygonContains(g, point)
 	case orb.MultiPolygon:
