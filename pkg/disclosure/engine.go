@@ -30,6 +30,7 @@ type engine struct {
 
 type row struct {
 	pivot int32 // its value there is 1
+	sum   int32 // where it comes from
 	vector
 }
 
@@ -209,17 +210,17 @@ func (e *engine) without(v *vector, group int32) vector {
 	return out
 }
 
-// tell adds rows, all of them or, when that would tell a secret, none. told is
+// tell adds the rows of some sums, all of them or, when that would tell a secret, none. told is
 // the first secret that forbids it, -1 when there is none. Forced rows are
 // added whatever they tell: that is history, and no longer protected.
-func (e *engine) tell(rows []*vector, forced bool) (told int32) {
+func (e *engine) tell(rows []vector, from, to int32, forced bool) (told int32) {
 	mark := len(e.rows)
-	for _, v := range rows {
-		r := e.reduce(v)
+	for i := from; i < to; i++ {
+		r := e.reduce(&rows[i])
 		if len(r.cols) == 0 {
 			continue
 		}
-		if told := e.add(r, forced); told >= 0 {
+		if told := e.add(i, r, forced); told >= 0 {
 			e.rollback(mark)
 			return told
 		}
@@ -229,7 +230,7 @@ func (e *engine) tell(rows []*vector, forced bool) (told int32) {
 }
 
 // add adds one reduced row.
-func (e *engine) add(r vector, forced bool) (told int32) {
+func (e *engine) add(sum int32, r vector, forced bool) (told int32) {
 	pivot := r.cols[0]
 	for _, c := range r.cols[1:] {
 		if e.owner[pivot] >= 0 && e.owner[c] < 0 ||
@@ -239,7 +240,7 @@ func (e *engine) add(r vector, forced bool) (told int32) {
 	}
 	r.scale(fieldInverse(r.at(pivot)))
 	e.rowOf[pivot] = int32(len(e.rows))
-	e.rows = append(e.rows, row{pivot, r})
+	e.rows = append(e.rows, row{pivot, sum, r})
 	if len(e.queued) < len(e.rows) {
 		e.queued = append(e.queued, false)
 	}
@@ -471,7 +472,7 @@ func (e *engine) extend(g int32, r vector) {
 			v.basis[i].vector = e.minus(&v.basis[i].vector, a, &r, g, func(c int32) { e.inView[c] = appendOnce(e.inView[c], g) })
 		}
 	}
-	v.basis = append(v.basis, row{pivot, r})
+	v.basis = append(v.basis, row{pivot: pivot, vector: r})
 	e.pivotIn[pivot] = appendOnce(e.pivotIn[pivot], g)
 }
 

@@ -8,6 +8,16 @@ import (
 // Protect decides which figures of a table may be shown. The same facts, sums
 // and names give the same decisions, in whatever order they come.
 func Protect(t *Table, r Rules) ([]Decision, error) {
+	p, err := decide(t, r)
+	if err != nil {
+		return nil, err
+	}
+	p.widen()
+	return p.decisions, nil
+}
+
+// decide is the exact part: nobody derives a secret.
+func decide(t *Table, r Rules) (*protection, error) {
 	s, err := newSystem(t)
 	if err != nil {
 		return nil, err
@@ -16,7 +26,7 @@ func Protect(t *Table, r Rules) ([]Decision, error) {
 	p.judge()
 	p.history()
 	p.choose()
-	return p.decisions, nil
+	return p, nil
 }
 
 type protection struct {
@@ -80,24 +90,17 @@ func (p *protection) judge() {
 
 // history adds what everybody knows already.
 func (p *protection) history() {
-	for i := p.published; int(i) < len(p.rows); i++ {
-		p.engine.tell([]*vector{&p.rows[i]}, true)
-	}
+	p.engine.tell(p.rows, p.published, int32(len(p.rows)), true)
 }
 
 // choose tries the figures that are no secret alone, in their order.
 func (p *protection) choose() {
-	var rows []*vector
 	for _, f := range p.order {
 		if p.decisions[f].Reason != Shown {
 			continue
 		}
-		rows = rows[:0]
 		from, to := p.of(f)
-		for i := from; i < to; i++ {
-			rows = append(rows, &p.rows[i])
-		}
-		if told := p.engine.tell(rows, false); told >= 0 {
+		if told := p.engine.tell(p.rows, from, to, false); told >= 0 {
 			p.decisions[f] = Decision{WouldTell, p.secret[told].name}
 		}
 	}

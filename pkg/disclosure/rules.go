@@ -274,7 +274,12 @@ func (w *scales) judge(r Rules, s *Sum) (Reason, Need) {
 	if reason == Shown || signed {
 		return reason, Need{}
 	}
-	return reason, r.width(&t, s.People)
+	need := r.width(&t, s.People)
+	if bounded {
+		// Between its bounds a sum may have no room on one side by nature.
+		need.Each = 0
+	}
+	return reason, need
 }
 
 func (r Rules) width(t *tally, people bool) Need {

@@ -192,6 +192,9 @@ func (w *weighed) room(r disclosure.Rules) (each, either float64) {
 	if all == 0 || w.people {
 		either = max(either, float64(impact.One))
 	}
+	if w.bounded { // one side may have no room by nature
+		each = 0
+	}
 	return each, either
 }
 
