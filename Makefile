@@ -68,7 +68,7 @@ glpk: ## install GLPK's solver from the system's packages where glpsol is missin
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends glpk-utils
 
 .PHONY: lint
-lint: lint-go lint-openapi ## check the code, the contract, and that clients can be generated from it
+lint: lint-go lint-openapi lint-catalog ## check the code, the contract, that clients can be generated from it, and the catalogue
 
 .PHONY: lint-go
 lint-go:
@@ -84,6 +84,10 @@ lint-openapi: tools/node_modules/.package-lock.json
 	$(NPM)/tsc --noEmit --strict tools/generated/client.ts
 	$(TOOL) oapi-codegen -generate types,client -package client -o tools/generated/client/client.go openapi.yaml
 	cd tools && go build ./generated/client
+
+.PHONY: lint-catalog
+lint-catalog: tools/node_modules/.package-lock.json
+	node tools/catalog.mjs
 
 tools/node_modules/.package-lock.json: tools/package-lock.json
 	npm ci --prefix tools --ignore-scripts --no-audit --no-fund
