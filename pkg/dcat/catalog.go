@@ -205,12 +205,18 @@ func (c *Catalogue) dataset(g *Graph, d *impact.Dataset) {
 	if !d.Modified.IsZero() {
 		n.add("dct:modified", instant(d.Modified))
 	}
-	if d.Temporal != nil {
+	temporal := d.Temporal
+	if temporal == nil && !d.Modified.IsZero() {
+		// Reference data are those in force on the day they were published.
+		day := impact.DateOf(d.Modified)
+		temporal = &impact.Period{Start: day, End: day}
+	}
+	if temporal != nil {
 		// A blank node: the address of a period would be fetched.
 		t := blank("period_" + strings.ReplaceAll(string(d.ID), "-", "_"))
 		g.node(t, "dct:PeriodOfTime").
-			add("dcat:startDate", typed(d.Temporal.Start.String(), "xsd:date")).
-			add("dcat:endDate", typed(d.Temporal.End.String(), "xsd:date"))
+			add("dcat:startDate", typed(temporal.Start.String(), "xsd:date")).
+			add("dcat:endDate", typed(temporal.End.String(), "xsd:date"))
 		n.add("dct:temporal", t)
 	}
 	for i := range d.Files {
