@@ -217,7 +217,9 @@ func newBuilder(in Input) (*builder, []Unit, error) {
 	return b, units, nil
 }
 
-func compareUnits(a, b Unit) int { return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Year, b.Year)) }
+func compareUnits(a, b Unit) int {
+	return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Year, b.Year))
+}
 
 // inherit finds which earlier units each unit goes on with: the one of its
 // name; and when the reference data moved, those that held its indicators.
@@ -459,7 +461,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 		inUse[c.at] = true
 		now := Cell{Figure: c.figure, Cut: c.cut}
 		f := &now.Figure
-			if !final && f.Value != nil {
+		if !final && f.Value != nil {
 			f.Status = provisional(f.Status)
 		}
 		before := p.cells[c.at]

@@ -3,6 +3,7 @@ package release
 import (
 	"slices"
 
+	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/disclosure"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
@@ -84,8 +85,138 @@ func (b *book) table(number impact.ReleaseNumber, rules disclosure.Rules, cat *i
 			}
 		}
 	}
+	if err := b.remainders(order, &secrets); err != nil {
+		return nil, err
+	}
+	b.atoms(&secrets)
 	t.Secrets = secrets.sums
 	return t, nil
+}
+
+// remainders are secrets that lie between sums of one place: who has a part of
+// a quotient and not the other is in the sum of the component, and not in that
+// of the quotient.
+func (b *book) remainders(order []int32, secrets *secretList) error {
+	type spot struct {
+		territory impact.TerritoryKey
+		period    impact.Period
+		cut       calculation.Dimension
+		code      string
+	}
+	// The sums told of one spot, by the indicators whose facts they add up.
+	bySpot := map[spot][]int32{}
+	var spots []spot
+	for _, at := range order {
+		tr := &b.tracks[at]
+		if tr.now < 0 {
+			continue
+		}
+		s := spot{tr.at.territory, tr.at.period, tr.at.cut, tr.at.code}
+		if bySpot[s] == nil {
+			spots = append(spots, s)
+		}
+		for _, sum := range tr.states[tr.now].sums {
+			if len(b.sums[sum].Terms) > 0 && !slices.Contains(bySpot[s], sum) {
+				bySpot[s] = append(bySpot[s], sum)
+			}
+		}
+	}
+	for _, s := range spots {
+		sums := bySpot[s]
+		base := map[impact.IndicatorKey]int32{}
+		kinds := make([][]impact.IndicatorKey, len(sums))
+		for i, at := range sums {
+			kinds[i] = b.indicatorsOf(at)
+			if len(kinds[i]) == 1 {
+				if old, ok := base[kinds[i][0]]; !ok || len(b.sums[at].Terms) > len(b.sums[old].Terms) {
+					base[kinds[i][0]] = at
+				}
+			}
+		}
+		for i, at := range sums {
+			for j := range i {
+				if slices.Equal(kinds[i], kinds[j]) {
+					d, err := less(b.sums[at], b.sums[sums[j]])
+					if err != nil {
+						return err
+					}
+					secrets.add(d)
+				}
+			}
+			if len(kinds[i]) < 2 {
+				continue
+			}
+			// A sum of several components, against those components whole.
+			rest, all := b.sums[at], true
+			for _, k := range kinds[i] {
+				part, ok := base[k]
+				if all = all && ok; !all {
+					break
+				}
+				var err error
+				if rest, err = less(rest, b.signed(part, b.signOf(at, k))); err != nil {
+					return err
+				}
+			}
+			if all {
+				secrets.add(rest)
+			}
+		}
+	}
+	return nil
+}
+
+// indicatorsOf are those whose facts a sum adds up, by key.
+func (b *book) indicatorsOf(sum int32) (out []impact.IndicatorKey) {
+	for _, t := range b.sums[sum].Terms { // facts are in the order of indicators, or nearly
+		if k := b.facts[t.Fact].indicator; len(out) == 0 || out[len(out)-1] != k {
+			out = append(out, k)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (b *book) signOf(sum int32, k impact.IndicatorKey) int64 {
+	for _, t := range b.sums[sum].Terms {
+		if b.facts[t.Fact].indicator == k && t.Num < 0 {
+			return -1
+		}
+	}
+	return 1
+}
+
+func (b *book) signed(sum int32, sign int64) disclosure.Sum {
+	s := b.sums[sum]
+	if sign < 0 {
+		s.Terms = slices.Clone(s.Terms)
+		for i := range s.Terms {
+			s.Terms[i].Num = -s.Terms[i].Num
+		}
+	}
+	return s
+}
+
+// atoms are the finest sums there are: facts that enter the same sums with the
+// same weights. What one contributor states is never finer than one of them.
+func (b *book) atoms(secrets *secretList) {
+	of := map[uint64]int{}
+	var atoms []disclosure.Sum
+	for i, h := range b.patterns() {
+		if h == 0 {
+			continue // in no sum
+		}
+		at, ok := of[h]
+		if !ok {
+			at = len(atoms)
+			of[h] = at
+			atoms = append(atoms, disclosure.Sum{})
+		}
+		atoms[at].Terms = append(atoms[at].Terms, disclosure.Term{Fact: int32(i), Num: 1, Den: 1})
+	}
+	for _, a := range atoms {
+		secrets.add(a)
+	}
 }
 
 // known are the facts of the book as unknowns of groups.
