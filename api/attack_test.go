@@ -249,6 +249,7 @@ var attacks = map[string][]attempt{
 	},
 	"GET /v1/releases/latest":        {{path: "/v1/releases/latest", want: nothing}},
 	"GET /v1/releases/:id":           {{path: "/v1/releases/1", want: prepared}, {path: "/v1/releases/{candidate}", want: prepared}},
+	"GET /v1/releases/:id/changes":   {{path: "/v1/releases/1/changes", want: nothing}, {path: "/v1/releases/{candidate}/changes", want: nothing}},
 	"POST /v1/releases/:id/publish":  {{path: "/v1/releases/{candidate}/publish", h: stale, want: "401 403 403 403 412 412 403"}},
 	"POST /v1/releases/:id/discard":  {{path: "/v1/releases/{candidate}/discard", h: stale, want: "401 403 403 403 412 412 403"}},
 	"POST /v1/releases/:id/withdraw": {{path: "/v1/releases/{candidate}/withdraw", body: object{"reason": object{"fr": "x", "en": "x"}}, want: "401 403 403 403 409 409 403"}},

@@ -245,6 +245,7 @@ func Routes() []Route {
 		{Method: "POST", Path: "/v1/releases", handle: (*server).createRelease, Access: releaseManager, Params: "dry_run"},
 		{Method: "GET", Path: "/v1/releases/latest", handle: (*server).getLatestRelease, Access: anyToken.open()},
 		{Method: "GET", Path: "/v1/releases/:id", handle: (*server).getRelease, Access: anyToken.open()},
+		{Method: "GET", Path: "/v1/releases/:id/changes", handle: (*server).listReleaseChanges, Access: anyToken.open(), Params: "since change indicator impact_type territory", Paged: true, Heavy: true},
 		{Method: "POST", Path: "/v1/releases/:id/publish", handle: (*server).publishRelease, Access: releaseManager},
 		{Method: "POST", Path: "/v1/releases/:id/discard", handle: (*server).discardRelease, Access: releaseManager},
 		{Method: "POST", Path: "/v1/releases/:id/withdraw", handle: (*server).withdrawRelease, Access: releaseManager},

@@ -38,6 +38,15 @@ type CellChange struct {
 	Cause Cause
 }
 
+// Nothing is what there was before the first release.
+func Nothing(cat *impact.Catalogue) *Set {
+	s, err := NewSet(cat, impact.Release{}, nil, func(func(*Sealed, error) bool) {})
+	if err != nil {
+		panic(err) // nothing was read
+	}
+	return s
+}
+
 // Place of a cell among the changes: see Changes.
 type Place []string
 
