@@ -146,6 +146,8 @@ type server struct {
 	shapes    shapeCache
 	layers    layerCache
 	assets    sync.Map // name → document
+	cubesOnce sync.Once
+	cubes     []ReleaseCube
 	answers   *answers
 	common    http.Header // of every answer
 }

@@ -502,7 +502,7 @@ func (w *world) plant(t *testing.T) *secrets {
 	s := &secrets{
 		ids: map[string]string{
 			"{candidate}": w.candidate(t, object{}).at(t, "/id").(string),
-			"{atelier}": string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
+			"{atelier}":   string(w.atelier.ID), "{approved}": approved, "{draft}": draft.at(t, "/id").(string), "{submission}": opened.at(t, "/id").(string), "{key}": key,
 			"{draft-submission}": draft.at(t, "/submission").(string), "{cursor}": cursor, "{feed}": feed, "{client}": x.id, "{webhook}": hook.at(t, "/id").(string),
 			"{rival}": rival, "{mandate}": granted, "{requested}": requested,
 			"{import}": imported.at(t, "/id").(string), "{mapping}": mapping.at(t, "/id").(string),

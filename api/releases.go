@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/release"
 )
 
 // ReleaseStore keeps releases and the attempts at them.
@@ -137,6 +138,8 @@ type AuditCounts struct {
 	Exact    int `json:"exact" example:"0"`
 	Narrow   int `json:"narrow" example:"0"`
 	Insiders int `json:"insiders" example:"0"`
+	// Secrets of which the auditor could not tell: neither recovered nor proven safe.
+	Unsettled int `json:"unsettled" example:"0"`
 }
 
 // ReleaseLinks leads to what belongs to a release.
@@ -152,7 +155,7 @@ type ReleaseLinks struct {
 type ReleasePage = Page[Release] // @name ReleasePage
 
 func auditCounts(a impact.AuditCounts) AuditCounts {
-	return AuditCounts{Passed: a.Passed(), Units: a.Units, Secrets: a.Secrets, Exact: a.Exact, Narrow: a.Narrow, Insiders: a.Insiders}
+	return AuditCounts{Passed: a.Passed(), Units: a.Units, Secrets: a.Secrets, Exact: a.Exact, Narrow: a.Narrow, Insiders: a.Insiders, Unsettled: a.Unsettled}
 }
 
 func (s *server) releaseWire(c *call, r *impact.Release) Release {
@@ -174,6 +177,7 @@ func (s *server) releaseWire(c *call, r *impact.Release) Release {
 	for code, version := range r.Methodology {
 		w.Methodology[string(code)] = version
 	}
+	w.Cubes = s.releaseCubes()
 	if !r.Reason.IsZero() {
 		reason := text(r.Reason)
 		w.Reason = &reason
@@ -199,6 +203,21 @@ func (s *server) releaseWire(c *call, r *impact.Release) Release {
 		}
 	}
 	return w
+}
+
+// releaseCubes describes the cells that a release declares: the same for every
+// release of this version.
+func (s *server) releaseCubes() []ReleaseCube {
+	s.cubesOnce.Do(func() {
+		for _, cube := range release.NewLattice(s.Catalogue, impact.DateOf(s.Now()), 0).Cubes() {
+			x := ReleaseCube{Name: cube.Name, Of: "indicator", TerritoryTypes: impact.Words(cube.Territories), Granularities: impact.Words(cube.Granularities), Cut: optional(cube.Cut)}
+			if cube.Counts {
+				x.Of = "impact_type"
+			}
+			s.cubes = append(s.cubes, x)
+		}
+	})
+	return s.cubes
 }
 
 // forEverybody sets the cache manners of an answer that is the same for all

@@ -30,6 +30,7 @@ type cli struct {
 	Keys        keysCmd        `cmd:"" help:"Replace the keys that sign access tokens, while the service runs."`
 	Push        pushCmd        `cmd:"" help:"Send a file of observations to a service, from a script: parts, retries, a report, exit codes."`
 	Network     networkCmd     `cmd:"" help:"Register the networks of organisations."`
+	Release     releaseCmd     `cmd:"" help:"Build, publish and withdraw releases: figures for everyone, that passed disclosure control."`
 	Territories territoriesCmd `cmd:"" help:"Add what the embedded reference data leaves out: contours."`
 	Demo        demoCmd        `cmd:"" help:"Load the invented demonstration data set into an empty database, once."`
 	Health      healthCmd      `cmd:"" help:"Tell whether a running server can serve: exit code 0, or 1 with the reason. The probe of containers."`

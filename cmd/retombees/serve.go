@@ -17,6 +17,8 @@ import (
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/imports"
+	"github.com/grandlyon/retombees/pkg/publish"
+	"github.com/grandlyon/retombees/pkg/release"
 	"github.com/grandlyon/retombees/pkg/store"
 	"github.com/grandlyon/retombees/pkg/webhook"
 )
@@ -27,6 +29,8 @@ type serveCmd struct {
 	issuerFlags
 	rateFlags
 	webhookFlags
+	releaseFlags
+	scheduleFlags
 	publicationFlags
 	Addr            string        `env:"RETOMBEES_ADDR" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Address to listen on. Default: 127.0.0.1:8080."`
 	PublicURL       string        `env:"RETOMBEES_PUBLIC_URL" placeholder:"URL" help:"Base of every address the API publishes, and issuer of its tokens. Default: http:// and the address listened on."`
@@ -80,6 +84,12 @@ func (c serveCmd) Run(w *world) (err error) {
 	defer p.follower.Close()
 	p.runner = imports.Start(imports.Config{Store: s, Log: w.log, Now: w.now, Lease: c.ImportLease, Poll: min(2*time.Second, c.ImportLease)})
 	defer p.runner.Close()
+	p.shelf = release.NewShelf(s, releasesKept)
+	p.builder, err = c.releases(w, s, p.shelf.Refresh)
+	if err != nil {
+		return err
+	}
+	defer p.builder.Close()
 	p.cursorKey, err = issuer.Keys().Derive("retombees cursors 1")
 	if err != nil {
 		return fmt.Errorf("deriving the key of cursors: %w", err)
@@ -117,7 +127,7 @@ func (c serveCmd) Run(w *world) (err error) {
 	p.keepHouse(w)
 
 	// Probes are answered while the figures load.
-	if err := p.follower.WaitFor(w.ctx, 0); err != nil {
+	if err := errors.Join(p.shelf.Refresh(w.ctx), p.follower.WaitFor(w.ctx, 0)); err != nil {
 		return errors.Join(fmt.Errorf("loading the figures: %w", err), server.Close())
 	}
 	fmt.Fprintf(w.stdout, "Retombées %s is ready at %s in %d ms, listening on %s\n",
@@ -156,6 +166,8 @@ type parts struct {
 	cube      *calculation.Cube
 	follower  *store.Follower
 	runner    *imports.Runner
+	builder   *publish.Runner
+	shelf     *release.Shelf
 	webhooks  api.Webhooks
 	cursorKey []byte
 	demo      bool
@@ -184,6 +196,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 		Observations: s, Submissions: s, Idempotency: s, Commits: s,
 		Imports: s, Mappings: s, ImportRunner: p.runner,
 		Figures: p.cube, Follower: p.follower, ObservationIDs: s, AnswerCache: c.AnswerCache << 20,
+		Releases: api.ReleasesOn(p.shelf), ReleaseStore: s, ReleaseRunner: p.builder,
 		Changes: s, Webhooks: p.webhooks,
 		Publication: publication,
 		Ready: func(ctx context.Context) error {
@@ -209,6 +222,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 // keepHouse starts what is done again and again beside the requests.
 func (p *parts) keepHouse(w *world) {
 	s := p.store
+	go every(w, releasesEvery, "looking for new releases", p.shelf.Refresh)
 	go every(w, time.Minute, "noting the use of API keys", p.noteKeyUses)
 	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
 	go every(w, time.Hour, "forgetting old deliveries", s.ForgetDeliveries)

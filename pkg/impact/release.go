@@ -85,11 +85,23 @@ type ReleaseJob struct {
 }
 
 // AuditCounts sums up what the auditor, who shares no code with the engine of
-// disclosure control, could recover from a release. Everything but Secrets and
-// Units must be zero: a release that fails is not published.
+// disclosure control, could recover from a release. Exact, Narrow and Insiders
+// must be zero: a release that fails is not published.
 type AuditCounts struct {
 	Units, Secrets          int
 	Exact, Narrow, Insiders int
+	// Unsettled secrets are neither safe nor recovered: the auditor gave up.
+	Unsettled int
+}
+
+// Add counts another unit.
+func (a *AuditCounts) Add(b AuditCounts) {
+	a.Units += b.Units
+	a.Secrets += b.Secrets
+	a.Exact += b.Exact
+	a.Narrow += b.Narrow
+	a.Insiders += b.Insiders
+	a.Unsettled += b.Unsettled
 }
 
 // Passed tells that an audit was made and nothing was recovered.

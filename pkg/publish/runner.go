@@ -46,8 +46,7 @@ type Config struct {
 	Store Store
 	// Snapshot reads the facts at one instant.
 	Snapshot func(context.Context) (Snapshot, error)
-	// Make lays a release out, protects it and audits it; nil is Make of this
-	// package.
+	// Make lays a release out, protects it and audits it: see Make of this package.
 	Make func(context.Context, *Bench) (impact.Release, error)
 	Log  *slog.Logger
 	Now  func() time.Time

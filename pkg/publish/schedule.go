@@ -36,6 +36,9 @@ func ParseSchedule(expression string, embargo int) (*Schedule, error) {
 	return &Schedule{Expression: expression, Embargo: embargo, next: s.Next}, nil
 }
 
+// Next gives the first instant after another.
+func (s *Schedule) Next(after time.Time) time.Time { return s.next(after) }
+
 // Due gives the last instant of the calendar after one and not after another.
 func (s *Schedule) Due(after, now time.Time) (due time.Time, ok bool) {
 	for range 100_000 { // a year of minutes would not be a calendar of releases

@@ -19,7 +19,7 @@ type Difference string
 // back or its place is no longer a territory.
 const (
 	IsNew     Difference = "new"       // it was not there
-	Revised   Difference = "revised"   // another value, or another status
+	Revised   Difference = "revised"   // another number or status, or other facts behind it
 	Hidden    Difference = "withheld"  // it was shown
 	Disclosed Difference = "disclosed" // it was withheld
 	IsGone    Difference = "gone"
@@ -31,7 +31,8 @@ type CellChange struct {
 	Difference Difference
 	// Cell as the later release has it; of a cell that is gone, the earlier one.
 	Cell Cell
-	// Before and After are the values shown, nil when there was none.
+	// Before and After are the values shown (of a count by impact type, the
+	// organisations), nil when there was none.
 	Before, After *impact.Quantity
 	// Cause of the last move; SeveralCauses when the cell moved in releases in
 	// between too.
@@ -92,7 +93,7 @@ func Changes(from, to *Set, after Place) (iter.Seq2[CellChange, Place], error) {
 				c = added(b.cell())
 				b.next()
 			default:
-				c = between(a.row(), b.row(), from, to, &b)
+				c = between(&a, &b)
 				a.next()
 				b.next()
 			}
@@ -104,7 +105,7 @@ func Changes(from, to *Set, after Place) (iter.Seq2[CellChange, Place], error) {
 }
 
 func gone(c Cell, to *Set) CellChange {
-	out := CellChange{Difference: IsGone, Before: c.Figure.Value, Cause: Withdrawals, Cell: c}
+	out := CellChange{Difference: IsGone, Before: c.number(), Cause: Withdrawals, Cell: c}
 	if t := to.cat.Gazetteer().ByKey(c.Figure.Territory); t == nil || to.cat.Gazetteer().At(t.ID, to.release.Vintage.Day()) != t {
 		out.Cause = Method // the territories are others
 	}
@@ -112,11 +113,22 @@ func gone(c Cell, to *Set) CellChange {
 }
 
 func added(c Cell) CellChange {
-	return CellChange{Difference: IsNew, Cell: c, After: c.Figure.Value, Cause: c.Cause}
+	return CellChange{Difference: IsNew, Cell: c, After: c.number(), Cause: c.Cause}
 }
 
-// between compares two rows of one cell.
-func between(x, y *row, from, to *Set, at *walker) (c CellChange) {
+// number is what a cell shows before all else.
+func (c *Cell) number() *impact.Quantity {
+	if c.Figure.Indicator != "" || c.Withheld() {
+		return c.Figure.Value
+	}
+	n := impact.Quantity(c.Figure.Organisations) * impact.One
+	return &n
+}
+
+// between compares what two releases say of one cell.
+func between(a, b *walker) (c CellChange) {
+	x, y := a.row(), b.row()
+	since := a.set.release.Number
 	switch {
 	case x.status == impact.Suppressed && y.status == impact.Suppressed:
 		return c
@@ -124,18 +136,15 @@ func between(x, y *row, from, to *Set, at *walker) (c CellChange) {
 		c.Difference = Disclosed
 	case y.status == impact.Suppressed:
 		c.Difference = Hidden
-	case x.status != y.status || x.has&hasValue != y.has&hasValue || x.value != y.value:
+	case impact.ReleaseNumber(y.moved) > since, x.status != y.status, x.has&hasValue != y.has&hasValue, x.value != y.value:
 		c.Difference = Revised
 	default:
 		return c
 	}
-	c.Cell = at.cell()
-	c.After = c.Cell.Figure.Value
-	if x.has&hasValue != 0 {
-		c.Before = &x.value
-	}
-	c.Cause = c.Cell.Cause
-	if to.inForceBefore(c.Cell.Moved) > from.release.Number && !equal(c.Before, c.Cell.Before) {
+	earlier := a.cell()
+	c.Cell = b.cell()
+	c.Before, c.After, c.Cause = earlier.number(), c.Cell.number(), c.Cell.Cause
+	if b.set.inForceBefore(c.Cell.Moved) > since && !equal(earlier.Figure.Value, c.Cell.Before) {
 		c.Cause = SeveralCauses // it moved in between as well
 	}
 	return c

@@ -75,6 +75,60 @@ func TestChanges(t *testing.T) {
 	}
 }
 
+// A build and the changes it leads to count the same.
+func TestChangesOfABuild(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 5))
+	w := anyWorld(t, r, 25, 2024, 2025)
+	var before *out
+	var sets []*Set
+	for n := impact.ReleaseNumber(1); n <= 3; n++ {
+		if n > 1 {
+			w.late(r, 0.1, 2024, 2025)
+		}
+		o := build(t, w.input(n, before))
+		units := make([]*Sealed, 0, len(o.units))
+		for _, u := range o.units {
+			units = append(units, o.at[u])
+		}
+		rel := aRelease(n)
+		rel.Day, rel.Vintage, rel.Digest = w.day, o.built.Vintage, o.built.Digest
+		s, err := NewSet(reference(), rel, []impact.Release{aRelease(1), aRelease(2), aRelease(3)}, each(units))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Len() != o.built.Counts.Cells {
+			t.Errorf("release %d: %d cells, %d counted", n, s.Len(), o.built.Counts.Cells)
+		}
+		lattice := NewLattice(reference(), w.day, 45)
+		for c := range s.All() {
+			at := Slice{Indicator: c.Figure.Indicator, Territory: c.Figure.Territory, Period: c.Figure.Period, Cut: c.Cut}
+			if at.Indicator == "" {
+				at.ImpactType = c.Figure.ImpactType
+			}
+			if !lattice.Declares(at) {
+				t.Fatalf("release %d: an undeclared cell: %+v", n, at)
+			}
+		}
+		if before != nil {
+			found := map[Difference]int{}
+			changes, err := Changes(sets[len(sets)-1], s, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for c := range changes {
+				found[c.Difference]++
+				if c.Cell.Moved != n && c.Difference != IsGone {
+					t.Errorf("release %d: moved in %d: %+v", n, c.Cell.Moved, c)
+				}
+			}
+			if want := o.built.Counts; found[IsNew] != want.New || found[Revised]+found[Disclosed] != want.Revised || found[Hidden] != want.Hidden {
+				t.Errorf("release %d: changes %v, counted %+v", n, found, want)
+			}
+		}
+		before, sets = o, append(sets, s)
+	}
+}
+
 // Pages are pieces of the whole, wherever they are cut; applied to the earlier
 // release, the changes give the later one.
 func TestChangesByPages(t *testing.T) {

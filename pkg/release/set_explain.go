@@ -48,8 +48,8 @@ func (s *Set) Explain(q calculation.Query) (*calculation.Explanation, error) {
 
 // withheldBecause is said of every withheld cell, whatever the reason.
 var withheldBecause = impact.Text{
-	FR: "Cette valeur est couverte par le secret statistique. Un chiffre est tu quand moins de trois organisations y contribuent, quand l'une d'elles y pèse trop, quand il porte sur très peu de personnes, ou quand, rapproché des autres chiffres publiés, il permettrait de retrouver une valeur secrète. La règle en cause n'est jamais dite : elle renseignerait déjà.",
-	EN: "This value is covered by statistical secrecy. A figure is withheld when fewer than three organisations contribute to it, when one of them weighs too much in it, when it is about very few people, or when, put beside the other published figures, it would give a secret value away. Which rule applied is never said: that would already tell something.",
+	FR: "Cette valeur est couverte par le secret statistique. Un chiffre est tu quand moins de trois organisations y contribuent, quand l'une d'elles y pèse trop, quand il porte sur très peu de personnes, ou quand, rapproché des autres chiffres publiés, il permettrait de retrouver une valeur secrète. La règle en cause n'est jamais dite : elle renseignerait déjà. Un territoire plus large ou l'année entière est souvent montré.",
+	EN: "This value is covered by statistical secrecy. A figure is withheld when fewer than three organisations contribute to it, when one of them weighs too much in it, when it is about very few people, or when, put beside the other published figures, it would give a secret value away. Which rule applied is never said: that would already tell something. A wider territory or the whole year is often shown.",
 }
 
 // input is the value of a component in the place of a cell; nil when it is
