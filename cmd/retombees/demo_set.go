@@ -94,6 +94,17 @@ var demoCircularNames = []string{
 	"Chantier Réemploi", "Informatique Durable", "Palette Lyonnaise", "Café Réparation", "La Mercerie Circulaire", "Mousse et Drêche",
 }
 
+// demoHouses and demoPlaces make the names of the houses of a neighbourhood: one
+// of each kind in each of the communes where most people live, so that some
+// figures of a commune can be shown.
+var (
+	demoHouses = []string{"Le Comptoir", "La Fabrique", "La Maison", "Le Relais", "L'Épicerie", "Le Jardin", "L'Atelier"}
+	demoPlaces = []string{
+		"des Traboules", "des Gratte-Ciel", "du Parc Bleu", "de la Balme", "des Clochettes", "du Bief", "de la Croisée", "des Sources",
+		"du Belvédère", "des Vergers", "de la Passerelle", "du Vieux Fort", "des Platanes", "de l'Écluse",
+	}
+)
+
 // newDemoSet makes the set for the territories and indicators of cat. The same
 // catalogue gives the same set. Periods that are not over on today are left
 // out, so that a demonstration never states the future.
@@ -107,6 +118,7 @@ func newDemoSet(cat *impact.Catalogue, today impact.Date) (demoSet, error) {
 	set.Organisations = append(set.Organisations, d.programme(before)...)
 	set.Organisations = append(set.Organisations, d.insertion(before)...)
 	set.Organisations = append(set.Organisations, d.circular(before)...)
+	set.Organisations = append(set.Organisations, d.neighbourhood(before)...)
 	for i := range set.Organisations {
 		o := &set.Organisations[i]
 		for y := range o.Submissions {
@@ -441,6 +453,47 @@ func (d *demoMaker) circular(communes []*impact.Territory) []demoOrganisation {
 		}
 		d.base(&o, size*5/4+1, seat)
 		all[i] = o
+	}
+	return all
+}
+
+// neighbourhood makes the houses of the most populous communes. They state a few
+// things once a year, and are of much the same size: nobody stands out.
+func (d *demoMaker) neighbourhood(communes []*impact.Territory) []demoOrganisation {
+	largest := slices.SortedStableFunc(slices.Values(communes), func(a, b *impact.Territory) int { return b.Population - a.Population })
+	var all []demoOrganisation
+	for n, commune := range largest[:min(len(demoPlaces), len(largest))] {
+		for i, house := range demoHouses {
+			o := d.organisation(house+" "+demoPlaces[n], fmt.Sprintf("neighbourhood-%02d-%d", n+1, i+1), commune.ID)
+			o.Class, o.NAF, o.SizeClass, o.Questionnaires = impact.Association, "94.99Z", "micro", []string{demoBase}
+			o.ESS, o.ESSBasis = "true", "statutory"
+			if i%3 == 2 {
+				o.Class = impact.Cooperative
+			}
+			r := rand.New(rand.NewPCG(uint64(n), uint64(i)))
+			heads := int64(8 + r.IntN(7))
+			for year := demoFirst; year <= demoLast; year++ {
+				s := demoSubmission{Period: impact.YearPeriod(year), Questionnaire: demoBase}
+				if s.Period.End < d.today {
+					at := d.at(commune.ID, s.Period.Start)
+					heads += int64(r.IntN(2))
+					full := statement("fte_total", at, s.Period, whole(heads)*4/5/10_000*10_000, "declared")
+					full.Qualifiers = map[string]string{"headcount_method": "period_average"}
+					s.Statements = append(s.Statements, full)
+					for _, a := range []answer{
+						{"headcount", whole(heads)},
+						{"women", whole(heads * int64(40+r.IntN(20)) / 100)},
+						{"permanent_staff", whole(heads * int64(60+r.IntN(30)) / 100)},
+						{"training_hours", whole(heads * int64(9+r.IntN(6)))},
+						{"turnover", whole(heads * int64(50_000+r.IntN(9_000)))},
+					} {
+						s.Statements = append(s.Statements, statement(a.indicator, at, s.Period, a.value, "declared"))
+					}
+				}
+				o.Submissions = append(o.Submissions, s)
+			}
+			all = append(all, o)
+		}
 	}
 	return all
 }
