@@ -29,6 +29,9 @@ type database interface {
 	// singleWrites gives transactions a second of the same inserts at sixteen
 	// connections; 0 when the engine has no tool for it.
 	singleWrites(ctx context.Context, dir string, seconds int) (float64, error)
+	// facts opens the live database, with the expression for the year of
+	// period_start and what brings the planner up to date.
+	facts() (db *sql.DB, year, refresh string, err error)
 	replicas() bool
 	close()
 }

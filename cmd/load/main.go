@@ -38,6 +38,7 @@ var workloads = []struct {
 	run  func(context.Context, config, *bench) error
 }{
 	{"figures", measureFigures},
+	{"reads", measureReads},
 	{"import", measureImport},
 	{"push", measurePush},
 }
@@ -51,7 +52,7 @@ func main() {
 	var c config
 	flag.StringVar(&c.binary, "binary", "bin/retombees", "the program under load")
 	flag.StringVar(&c.databases, "databases", "postgres,sqlite", "which databases to measure, in this order")
-	flag.StringVar(&c.only, "only", "figures,import,push", "which workloads to run")
+	flag.StringVar(&c.only, "only", "figures,reads,import,push", "which workloads to run")
 	flag.IntVar(&c.observations, "observations", 1_000_000, fmt.Sprintf("observations to send, %d or more", least))
 	flag.IntVar(&c.importRows, "import-rows", 100_000, "rows of the file imported")
 	flag.IntVar(&c.pushRows, "push-rows", 1_000_000, "rows of the file pushed")

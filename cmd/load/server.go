@@ -22,7 +22,7 @@ type server struct {
 	log   *os.File
 }
 
-func startServer(ctx context.Context, binary string, db database, w *world) (*server, error) {
+func startServer(ctx context.Context, binary string, db database, w *world, flags ...string) (*server, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
@@ -31,8 +31,8 @@ func startServer(ctx context.Context, binary string, db database, w *world) (*se
 	if s.log, err = os.CreateTemp(w.dir, "server-*.log"); err != nil {
 		return nil, err
 	}
-	s.cmd = exec.CommandContext(ctx, binary, "serve", "--addr", "127.0.0.1:"+port, "--database-url", db.url(), "--public-url", publicURL, "--signing-key-file", w.keyFile,
-		"--rate-limit-client", "0", "--concurrent-requests", "0") // what is measured is the work, not the patience
+	s.cmd = exec.CommandContext(ctx, binary, append([]string{"serve", "--addr", "127.0.0.1:" + port, "--database-url", db.url(), "--public-url", publicURL, "--signing-key-file", w.keyFile,
+		"--rate-limit-client", "0", "--concurrent-requests", "0"}, flags...)...) // what is measured is the work, not the patience
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	start := time.Now()
