@@ -242,12 +242,12 @@ func TestReleasesInSuccession(t *testing.T) {
 
 func TestCauses(t *testing.T) {
 	w := newWorld(t)
-	for range 12 {
+	for range 13 {
 		w.orgs = append(w.orgs, member{profile: impact.Profile{Class: impact.Company, StructureKind: "EI", SizeClass: "small"}})
 	}
 	const at = "commune-69266"
 	y := impact.YearPeriod(2025)
-	for i := range 6 {
+	for i := range 9 {
 		w.says(i, "items_reused", at, y, "100")
 	}
 	w.day = impact.NewDate(2026, 1, 20) // 2025 is not closed
@@ -258,21 +258,21 @@ func TestCauses(t *testing.T) {
 	first := build(t, w.input(1, nil))
 	line := address{indicator: "items_reused", territory: place(t, at), period: y}
 	c := first.cells(t)[line]
-	if c == nil || c.Withheld() || c.Cause != FirstRelease || c.Moved != 1 || *c.Figure.Value != *number("600") || c.Figure.Status != impact.Normal {
+	if c == nil || c.Withheld() || c.Cause != FirstRelease || c.Moved != 1 || *c.Figure.Value != *number("900") || c.Figure.Status != impact.Normal {
 		t.Fatalf("first release: %+v", c)
 	}
 	// One more organisation would be recognised: the figure stays.
-	w.says(6, "items_reused", at, y, "50")
+	w.says(9, "items_reused", at, y, "50")
 	second := build(t, w.input(2, first))
-	if c := second.cells(t)[line]; *c.Figure.Value != *number("600") || c.Moved != 1 {
+	if c := second.cells(t)[line]; *c.Figure.Value != *number("900") || c.Moved != 1 {
 		t.Errorf("one late organisation is told: %s in %d", c.Figure.Value, c.Moved)
 	}
-	// Four of like size are not.
-	for i := 7; i < 10; i++ {
+	// Four of like size are not: it counts with the other three.
+	for i := 10; i < 13; i++ {
 		w.says(i, "items_reused", at, y, "55")
 	}
 	third := build(t, w.input(3, second))
-	if c := third.cells(t)[line]; *c.Figure.Value != *number("815") || c.Moved != 3 || c.Cause != LateSubmissions || *c.Before != *number("600") {
+	if c := third.cells(t)[line]; *c.Figure.Value != *number("1115") || c.Moved != 3 || c.Cause != LateSubmissions || *c.Before != *number("900") {
 		t.Errorf("late submissions: %s in %d, %s", c.Figure.Value, c.Moved, c.Cause)
 	}
 	// Corrections of three and more.
@@ -280,7 +280,7 @@ func TestCauses(t *testing.T) {
 		w.says(i, "items_reused", at, y, "120")
 	}
 	fourth := build(t, w.input(4, third))
-	if c := fourth.cells(t)[line]; *c.Figure.Value != *number("895") || c.Cause != Corrections || *c.Before != *number("815") {
+	if c := fourth.cells(t)[line]; *c.Figure.Value != *number("1195") || c.Cause != Corrections || *c.Before != *number("1115") {
 		t.Errorf("corrections: %s, %s", c.Figure.Value, c.Cause)
 	}
 	// Withdrawals of four.
@@ -288,15 +288,15 @@ func TestCauses(t *testing.T) {
 		delete(w.facts, statement{i, "items_reused", at, y})
 	}
 	fifth := build(t, w.input(5, fourth))
-	if c := fifth.cells(t)[line]; c.Withheld() || *c.Figure.Value != *number("415") || c.Cause != Withdrawals {
+	if c := fifth.cells(t)[line]; c.Withheld() || *c.Figure.Value != *number("715") || c.Cause != Withdrawals {
 		t.Errorf("withdrawals: %+v", c)
 	}
 	// Two left: withheld, and what was shown before is told as such.
-	for i := 4; i < 8; i++ {
+	for i := 4; i < 11; i++ {
 		delete(w.facts, statement{i, "items_reused", at, y})
 	}
 	sixth := build(t, w.input(6, fifth))
-	if c := sixth.cells(t)[line]; !c.Withheld() || c.Cause != DisclosureChange || *c.Before != *number("415") {
+	if c := sixth.cells(t)[line]; !c.Withheld() || c.Cause != DisclosureChange || *c.Before != *number("715") {
 		t.Errorf("two left: %+v", c)
 	}
 	if n := sixth.built.Counts; n.Hidden == 0 {
