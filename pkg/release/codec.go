@@ -306,6 +306,11 @@ func Decode(cat *impact.Catalogue, text []byte) ([]Cell, error) {
 // Cells reads the text of a unit cell by cell, in its order. Each cell is the
 // reader's to keep.
 func Cells(cat *impact.Catalogue, text []byte) iter.Seq2[*Cell, error] {
+	return cells(cat, text, func() *Cell { return &Cell{} })
+}
+
+// cells reads each cell into the room it is given.
+func cells(cat *impact.Catalogue, text []byte, room func() *Cell) iter.Seq2[*Cell, error] {
 	return func(yield func(*Cell, error) bool) {
 		r := reader{cat: cat, words: map[string]string{}, periods: map[string]impact.Period{}}
 		in := csv.NewReader(bytes.NewReader(text))
@@ -324,8 +329,8 @@ func Cells(cat *impact.Catalogue, text []byte) iter.Seq2[*Cell, error] {
 				return
 			}
 			r.record = record
-			c, err := r.cell()
-			if err != nil {
+			c := room()
+			if err := r.cell(c); err != nil {
 				line, _ := in.FieldPos(0)
 				yield(nil, fmt.Errorf("release: line %d: %w", line, err))
 				return
@@ -451,9 +456,9 @@ func (r *reader) period(col int) impact.Period {
 	return p
 }
 
-func (r *reader) cell() (*Cell, error) {
+func (r *reader) cell(c *Cell) error {
 	r.err = nil
-	c := &Cell{
+	*c = Cell{
 		Figure: calculation.Figure{
 			Indicator: impact.IndicatorCode(r.word(colIndicator)), ImpactType: impact.ImpactTypeCode(r.word(colImpactType)),
 			Kind: impact.MeasureKind(r.word(colKind)), Vintage: impact.Vintage(r.count(colVintage)), Period: r.period(colPeriod),
@@ -483,7 +488,7 @@ func (r *reader) cell() (*Cell, error) {
 	if id := impact.TerritoryID(r.text(colTerritory)); r.err == nil {
 		t := r.cat.Gazetteer().At(id, f.Vintage.Day())
 		if t == nil {
-			return nil, fmt.Errorf("no territory %q in %d", id, f.Vintage)
+			return fmt.Errorf("no territory %q in %d", id, f.Vintage)
 		}
 		f.Territory = t.Key
 	}
@@ -513,5 +518,5 @@ func (r *reader) cell() (*Cell, error) {
 	if r.err == nil {
 		r.err = c.check()
 	}
-	return c, r.err
+	return r.err
 }

@@ -141,17 +141,20 @@ func NewSet(cat *impact.Catalogue, r impact.Release, history []impact.Release, u
 	l.note(nil)
 	l.exclude(nil)
 	l.code("")
-	var digest Digest
+	var (
+		digest Digest
+		c      Cell
+	)
 	for u, err := range units {
 		if err != nil {
 			return nil, fmt.Errorf("release %d: %w", r.Number, err)
 		}
 		digest.Add(u)
-		for c, err := range Cells(cat, u.Figures) {
-			if err != nil {
-				return nil, fmt.Errorf("release %d, unit %s %d: %w", r.Number, u.Unit.Family, u.Unit.Year, err)
+		for _, err := range cells(cat, u.Figures, func() *Cell { return &c }) {
+			if err == nil {
+				err = l.add(&c)
 			}
-			if err := l.add(c); err != nil {
+			if err != nil {
 				return nil, fmt.Errorf("release %d, unit %s %d: %w", r.Number, u.Unit.Family, u.Unit.Year, err)
 			}
 		}
