@@ -3,6 +3,7 @@ package disclosure
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -15,7 +16,7 @@ import (
 func (p *protection) widen() {
 	l := newIntervals(p)
 	for _, b := range l.blocks {
-		b.restart()
+		b.start()
 		b.expressions()
 	}
 	l.prices()
@@ -24,7 +25,7 @@ func (p *protection) widen() {
 		for i := range b.targets {
 			b.reach(&b.targets[i])
 		}
-		b.tableau, b.fresh = nil, nil
+		b.tableau, b.fresh, b.glider = nil, nil, nil // the next may need the room
 	}
 }
 
@@ -61,15 +62,25 @@ type block struct {
 	scale   float64
 
 	tableau []float64 // by variable, then row; that of a basic one is not kept up
-	fresh   []float64 // the tableau at the start, with its basis
-	first   []int32
-	pivots  int
+	inCol   []uint64  // bits: by variable, the rows where it may have an entry
+	inRow   []uint64  // bits: by row, the variables
+	wide    int       // words of inCol for a variable
+	long    int       // words of inRow for a row
+	fresh   *fresh    // all this at the start
+	pivots  int       // since
+	glider  *glider
 	m       int     // rows
 	basic   []int32 // row → variable
 	rowOf   []int32 // variable → row where it is basic, -1
 	value   []float64
 	cost    []float64 // reduced, of the goal at hand
 	hits    []hit
+}
+
+type fresh struct {
+	tableau      []float64
+	inCol, inRow []uint64
+	basic        []int32
 }
 
 type hit struct {
@@ -109,11 +120,9 @@ type derived struct {
 const (
 	tiny   = 1e-9 // entries of a tableau are small fractions, mostly ±1
 	margin = 1e-6 // by which more than the need is asked for
-	// A pursuit that takes so many steps is given up: a figure is hidden.
-	patience = 2000
-	// After so many pivots the tableau starts anew: numbers stay exact, columns thin.
-	often = 30
-	least = 1e-6
+	// After so many steps a figure is hidden without looking for the best way.
+	patience = 400
+	least    = 1e-6 // that may be a pivot
 )
 
 func newIntervals(p *protection) *intervals {
@@ -314,73 +323,93 @@ func newIntervals(p *protection) *intervals {
 	return l
 }
 
+// in calls f with the places of bits.
+func in(words []uint64, f func(int32)) {
+	for w, word := range words {
+		for ; word != 0; word &= word - 1 {
+			f(int32(w<<6 + bits.TrailingZeros64(word)))
+		}
+	}
+}
+
+func (b *block) colBits(v int32) []uint64 { return b.inCol[int(v)*b.wide : (int(v)+1)*b.wide] }
+func (b *block) rowBits(r int32) []uint64 { return b.inRow[int(r)*b.long : (int(r)+1)*b.long] }
+
+func (b *block) mark(r, v int32) {
+	b.colBits(v)[r>>6] |= 1 << (r & 63)
+	b.rowBits(r)[v>>6] |= 1 << (v & 63)
+}
+
 func (b *block) column(v int32) []float64 { return b.tableau[int(v)*b.m : (int(v)+1)*b.m] }
 
 // start makes the tableau.
 func (b *block) start() {
 	n := b.n + len(b.slackOf)
-	b.m = len(b.rows)
-	if b.tableau == nil {
-		b.tableau, b.basic, b.rowOf, b.cost = make([]float64, n*b.m), make([]int32, b.m), make([]int32, n), make([]float64, n)
-	}
-	clear(b.tableau)
-	clear(b.cost)
+	b.m, b.wide, b.long = len(b.rows), (len(b.rows)+63)/64, (n+63)/64
+	b.tableau, b.basic, b.rowOf, b.cost = make([]float64, n*b.m), make([]int32, b.m), make([]int32, n), make([]float64, n)
+	b.inCol, b.inRow = make([]uint64, n*b.wide), make([]uint64, b.m*b.long)
 	b.value = slices.Clone(b.truth)
 	for i := range b.rowOf {
 		b.rowOf[i] = -1
 	}
-	for r := range b.rows {
+	for i := range b.rows {
+		r := int32(i)
 		b.basic[r] = -1
 		row := &b.rows[r]
 		for i, c := range row.cols {
 			b.column(c)[r] = row.vals[i]
+			b.mark(r, c)
 		}
 		if s := b.l.told[b.told[r]].slack; s >= 0 {
 			b.column(s)[r] = -1
+			b.mark(r, s)
 		}
 	}
-	better := func(x, y int32) bool {
-		if b.free[x] != b.free[y] {
-			return b.free[x]
-		}
-		// The largest makes the best basic variable: it blocks last.
-		return b.truth[x] > b.truth[y]
-	}
-	for r := range b.rows {
-		// What earlier pivots left of the row is up to date, but for their own
-		// variables.
+	for r := range int32(b.m) {
+		// What earlier pivots left of the row is up to date.
 		most := 0.0
-		for c := range int32(b.n) {
-			if b.rowOf[c] < 0 {
+		in(b.rowBits(r), func(c int32) {
+			if int(c) < b.n && b.rowOf[c] < 0 {
 				most = max(most, math.Abs(b.column(c)[r]))
 			}
-		}
+		})
 		best := int32(-1)
-		for c := range int32(b.n) {
-			if b.rowOf[c] < 0 && math.Abs(b.column(c)[r]) >= most/4 && (best < 0 || better(c, best)) {
+		in(b.rowBits(r), func(c int32) {
+			if int(c) < b.n && b.rowOf[c] < 0 && math.Abs(b.column(c)[r]) >= most/4 && (best < 0 || b.better(c, best)) {
 				best = c
 			}
+		})
+		if best >= 0 {
+			b.pivot(r, best)
 		}
-		b.pivot(int32(r), best)
 	}
+	b.pivots = 0
+	b.glider = b.pack()
+	b.fresh = &fresh{slices.Clone(b.tableau), slices.Clone(b.inCol), slices.Clone(b.inRow), slices.Clone(b.basic)}
+}
+
+// better tells which of two makes the better basic variable: the largest blocks
+// last.
+func (b *block) better(x, y int32) bool {
+	if b.free[x] != b.free[y] {
+		return b.free[x]
+	}
+	return b.truth[x] > b.truth[y]
 }
 
 // restart goes back to the tableau of the start, before numbers go astray.
 func (b *block) restart() {
-	if b.fresh == nil {
-		b.start()
-		b.fresh, b.first, b.pivots = slices.Clone(b.tableau), slices.Clone(b.basic), 0
-		return
-	}
 	if b.pivots == 0 {
 		return
 	}
 	b.pivots = 0
-	copy(b.tableau, b.fresh)
+	copy(b.tableau, b.fresh.tableau)
+	copy(b.inCol, b.fresh.inCol)
+	copy(b.inRow, b.fresh.inRow)
 	for _, c := range b.basic {
 		b.rowOf[c] = -1
 	}
-	copy(b.basic, b.first)
+	copy(b.basic, b.fresh.basic)
 	for r, c := range b.basic {
 		b.rowOf[c] = int32(r)
 	}
@@ -391,64 +420,70 @@ func (b *block) pivot(r, c int32) {
 	b.pivots++
 	col := b.column(c)
 	b.hits = b.hits[:0]
-	for i, x := range col {
-		if x != 0 && i != int(r) {
-			b.hits = append(b.hits, hit{int32(i), x})
+	for w, word := range b.colBits(c) {
+		for ; word != 0; word &= word - 1 {
+			i := int32(w<<6 + bits.TrailingZeros64(word))
+			if x := col[i]; x != 0 && i != r {
+				b.hits = append(b.hits, hit{i, x})
+			}
 		}
 	}
 	by := 1 / col[r]
-	old := b.basic[r]
-	if old >= 0 {
+	if old := b.basic[r]; old >= 0 {
+		// Its column is that of the identity.
 		out := b.column(old)
 		clear(out)
+		clear(b.colBits(old))
 		out[r] = 1
+		b.mark(r, old)
 		b.rowOf[old] = -1
 	}
 	b.basic[r], b.rowOf[c] = c, r
 	cost := b.cost[c]
 	b.cost[c] = 0
-	for d := range int32(len(b.rowOf)) {
-		if b.rowOf[d] >= 0 {
-			continue
-		}
-		other := b.column(d)
-		a := other[r]
-		if a == 0 {
-			continue
-		}
-		a *= by
-		other[r] = a
-		for _, h := range b.hits {
-			x := other[h.row] - a*h.x
-			if math.Abs(x) < tiny {
-				x = 0
+	for w, word := range b.rowBits(r) {
+		for ; word != 0; word &= word - 1 {
+			d := int32(w<<6 + bits.TrailingZeros64(word))
+			if b.rowOf[d] >= 0 {
+				continue
 			}
-			other[h.row] = x
+			other := b.column(d)
+			a := other[r]
+			if a == 0 {
+				continue
+			}
+			a *= by
+			other[r] = a
+			for _, h := range b.hits {
+				was := other[h.row]
+				x := was - a*h.x
+				if x < tiny && x > -tiny {
+					x = 0
+				} else if was == 0 {
+					b.mark(h.row, d)
+				}
+				other[h.row] = x
+			}
+			b.cost[d] -= cost * a
 		}
-		b.cost[d] -= cost * a
 	}
 }
 
 // aim expresses a goal in variables that are not basic.
 func (b *block) aim(goal *sparse, sign float64) {
 	clear(b.cost)
-	b.hits = b.hits[:0]
 	for i, c := range goal.cols {
-		if r := b.rowOf[c]; r >= 0 {
-			b.hits = append(b.hits, hit{r, sign * goal.vals[i]})
-		} else {
-			b.cost[c] = sign * goal.vals[i]
-		}
-	}
-	for d := range int32(len(b.rowOf)) {
-		if b.rowOf[d] >= 0 {
+		x := sign * goal.vals[i]
+		r := b.rowOf[c]
+		if r < 0 {
+			b.cost[c] += x
 			continue
 		}
-		col, x := b.column(d), b.cost[d]
-		for _, h := range b.hits {
-			x -= h.x * col[h.row]
-		}
-		b.cost[d] = x
+		in(b.rowBits(r), func(d int32) {
+			if b.rowOf[d] < 0 {
+				b.cost[d] -= x * b.column(d)[r]
+			}
+		})
 	}
 }
 
@@ -494,12 +529,14 @@ func price(r *Rank) float64 {
 // reach gives a secret the width it needs.
 func (b *block) reach(t *target) {
 	each, either := t.need.Each*(1+margin), t.need.Either*(1+margin)
-	b.pursue(t, 1, each, true)
-	b.pursue(t, -1, each, true)
-	if t.up >= either || t.down >= either || b.pursue(t, 1, either, false) || b.pursue(t, -1, either, false) {
+	// Where nothing can be hidden any more, history or nature leaves no room.
+	up, down := b.pursue(t, 1, each, true), b.pursue(t, -1, each, true)
+	if t.up >= either || t.down >= either || up && b.pursue(t, 1, either, false) || down && b.pursue(t, -1, either, false) {
 		return
 	}
-	b.pursue(t, 1, either, true)
+	if !up || !b.pursue(t, 1, either, true) {
+		b.pursue(t, -1, either, down)
+	}
 }
 
 // seen notes how far a secret is from the truth at some values.
@@ -514,50 +551,71 @@ func (b *block) witness() {
 	}
 }
 
-// pursue looks for a witness that far, above or below.
+// pursue looks for a witness that far, above or below, and hides figures until
+// there is one, if it may.
 func (b *block) pursue(t *target, sign, far float64, release bool) bool {
 	if sign > 0 && t.up >= far || sign < 0 && t.down >= far {
 		return true
 	}
-	if b.pivots > often {
-		b.restart()
-	}
-	copy(b.value, b.truth)
 	goal := &t.most
 	if sign < 0 {
 		goal = &t.least
 	}
-	b.aim(goal, sign)
-	left := far - sign*(goal.dot(b.value)-t.truth)
-	still := 0
-	for range patience {
-		c, step, row := b.enter(left, still > 60)
-		if c < 0 {
-			if release && b.release(left) {
-				continue
-			}
+	for {
+		b.restart()
+		copy(b.value, b.truth)
+		b.aim(goal, sign)
+		left := far - sign*(goal.dot(b.value)-t.truth)
+		if b.walk(left, release) {
 			if b.fits() {
 				b.witness()
+				return true
 			}
+		} else if b.fits() {
+			b.witness()
 			return false
 		}
+		// Numbers went astray, which a figure less may mend.
+		b.restart()
+		copy(b.value, b.truth)
+		b.aim(goal, sign)
+		if !release || !b.release(left) {
+			return false
+		}
+	}
+}
+
+// walk brings the goal nearer by left: in one step, or by gliding, or by the
+// simplex. Where that ends, or takes too long, a figure is hidden, if it may be.
+func (b *block) walk(left float64, release bool) bool {
+	if c, step, _ := b.enter(left, false); c >= 0 && step*math.Abs(b.cost[c]) >= left {
+		b.move(c, left/b.cost[c])
+		return true
+	}
+	if left = b.glide(left); left <= 0 {
+		return true
+	}
+	still := 0
+	for tries := 1; ; tries++ {
+		c, step, row := b.enter(left, still > 60)
+		if c < 0 || tries > patience {
+			if !release || !b.release(left) {
+				return false
+			}
+			tries = 0
+			continue
+		}
 		x := b.cost[c]
-		dir := math.Copysign(1, x)
 		gain := step * math.Abs(x)
 		if gain >= left {
 			b.move(c, left/x)
-			if !b.fits() {
-				break
-			}
-			b.witness()
 			return true
 		}
-		b.move(c, dir*step)
-		left -= gain
-		still++
-		if gain > far*1e-12 {
+		b.move(c, math.Copysign(step, x))
+		if still++; gain > left*1e-12 {
 			still = 0
 		}
+		left -= gain
 		if row < 0 {
 			b.settle(c)
 			continue
@@ -565,8 +623,6 @@ func (b *block) pursue(t *target, sign, far float64, release bool) bool {
 		b.settle(b.basic[row])
 		b.pivot(row, c)
 	}
-	b.restart()
-	return false
 }
 
 // settle puts a variable that came to a bound exactly there.
@@ -580,11 +636,8 @@ func (b *block) settle(c int32) {
 
 func (b *block) move(c int32, by float64) {
 	b.value[c] += by
-	for r, x := range b.column(c) {
-		if x != 0 {
-			b.value[b.basic[r]] -= x * by
-		}
-	}
+	col := b.column(c)
+	in(b.colBits(c), func(r int32) { b.value[b.basic[r]] -= col[r] * by })
 }
 
 // room is how far a variable can go.
@@ -604,16 +657,20 @@ func (b *block) room(c int32, up bool) float64 {
 func (b *block) step(c int32, dir, most float64, bland bool) (step float64, row int32) {
 	step, row = b.room(c, dir > 0), -1
 	entry := 0.0
-	for i, x := range b.column(c) {
-		if x < least && x > -least || b.free[b.basic[i]] {
-			continue
-		}
-		v := b.basic[i]
-		room := b.room(v, x*dir < 0) / math.Abs(x)
-		if room < step || room == step && row >= 0 && (bland && v < b.basic[row] || !bland && math.Abs(x) > entry) {
-			step, row, entry = room, int32(i), math.Abs(x)
-			if step < most {
-				return step, row
+	col := b.column(c)
+	for w, word := range b.colBits(c) {
+		for ; word != 0; word &= word - 1 {
+			i := int32(w<<6 + bits.TrailingZeros64(word))
+			x, v := col[i], b.basic[i]
+			if x < least && x > -least || b.free[v] {
+				continue
+			}
+			room := b.room(v, x*dir < 0) / math.Abs(x)
+			if room < step || room == step && row >= 0 && (bland && v < b.basic[row] || !bland && math.Abs(x) > entry) {
+				step, row, entry = room, i, math.Abs(x)
+				if step < most {
+					return step, row
+				}
 			}
 		}
 	}

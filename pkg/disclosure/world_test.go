@@ -14,7 +14,7 @@ type world struct {
 	communes, boroughs, quarters, classes, groups int
 	facts                                         int
 	skew                                          float64
-	zeros, waived, merged                         float64
+	zeros, waived                                 float64
 	signed, yesNo, ratio, earlier, halves         bool
 }
 
