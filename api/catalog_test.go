@@ -192,6 +192,12 @@ func TestIdentifiersOfTheCatalogueAnswer(t *testing.T) {
 	if followed < 30 {
 		t.Errorf("%d identifiers only", followed)
 	}
+	if a := w.anonymous.get(t, "/v1/datasets/indicators.ttl"); a.status != 200 || len(catalogued(t, a)) != 1 {
+		t.Errorf("a dataset in Turtle: %d %s", a.status, a.body)
+	}
+	if a := w.anonymous.get(t, "/v1/datasets/indicators", header{"Accept", "application/json"}); a.at(t, "/id") != "indicators" {
+		t.Errorf("a dataset in JSON: %d %s", a.status, a.body)
+	}
 	refused(t, w.anonymous.get(t, "/id/dataset/nothing"), 404, "not_found")
 	refused(t, w.anonymous.get(t, "/id/nothing"), 404, "not_found")
 	if a := w.anonymous.get(t, "/id/catalog.ttl"); a.status != 200 || len(catalogued(t, a)) != 5 {

@@ -124,9 +124,13 @@ func (s *server) datasets(c *call, n impact.ReleaseNumber) ([]impact.Dataset, er
 // getDataset describes one dataset.
 //
 //	@Summary		One dataset and its files
+//	@Description	JSON, or the statements of the catalogue about it in RDF.
 //	@ID				getDataset
 //	@Tags			publication
 //	@Produce		json
+//	@Produce		application/ld+json
+//	@Produce		text/turtle
+//	@Produce		application/rdf+xml
 //	@Param			id		path		string	true	"Id of the dataset"	example(impact-aggregates)
 //	@Success		200		{object}	Dataset
 //	@Success		304		"Nothing moved"
@@ -150,6 +154,9 @@ func (s *server) oneDataset(c *call, n impact.ReleaseNumber) error {
 		if all[i].ID == id {
 			if c.fresh(s.catalogTag(c, all[i:i+1])) {
 				return nil
+			}
+			if c.format.Name != FormatJSON.Name {
+				return c.answerGraph(s.publication().Dataset(&all[i]))
 			}
 			return c.answer(http.StatusOK, s.dataset(&all[i], n))
 		}

@@ -160,7 +160,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/ogc/collections/:id/items", handle: (*server).ogcItems, Access: public, Cache: cacheDocument, Params: "bbox datetime territory code parent", Paged: true, Produces: []Format{FormatAny}, Counting: Documents},
 		{Method: "GET", Path: "/v1/ogc/collections/:id/items/:fid", handle: (*server).ogcItem, Access: public, Cache: cacheDocument, Produces: []Format{FormatAny}, Counting: Documents},
 		{Method: "GET", Path: "/v1/datasets", handle: (*server).listDatasets, Access: public, Cache: cacheDocument, Counting: Documents},
-		{Method: "GET", Path: "/v1/datasets/:id", handle: (*server).getDataset, Access: public, Cache: cacheDocument, Counting: Documents},
+		{Method: "GET", Path: "/v1/datasets/:id", handle: (*server).getDataset, Access: public, Cache: cacheDocument, Produces: append([]Format{FormatJSON}, rdfFormats...), Counting: Documents},
 		{Method: "GET", Path: "/v1/datasets/:id/versions", handle: (*server).listDatasetVersions, Access: public, Cache: cacheDocument, Counting: Documents},
 		{Method: "GET", Path: "/v1/datasets/:id/versions/:version", handle: (*server).getDatasetVersion, Access: public, Cache: cacheDocument, Counting: Documents},
 		{Method: "GET", Path: "/v1/exports/:file", handle: (*server).getExport, Access: public, Cache: cacheDocument, Produces: exportFormats, Counting: Documents},

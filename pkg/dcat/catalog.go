@@ -177,7 +177,6 @@ func middle(a, b float64) float64 {
 
 func (c *Catalogue) dataset(g *Graph, d *impact.Dataset) {
 	uri := c.DatasetURI(d.ID)
-	version := strconv.Itoa(int(d.Release))
 	n := g.node(iri(uri), "dcat:Dataset").
 		add("dct:identifier", text(uri, "")).
 		add("dct:title", text(d.Title.FR, "fr")).
@@ -189,10 +188,12 @@ func (c *Catalogue) dataset(g *Graph, d *impact.Dataset) {
 		add("dct:license", g.licence(impact.Licence, impact.LicenceText.FR)).
 		add("dct:accessRights", g.public()).
 		add("dct:spatial", c.location(g)).
-		add("dcat:landingPage", g.document(c.Base+"/docs")).
+		add("dcat:landingPage", g.document(c.Base+"/docs"))
+	if d.Release > 0 {
 		// dcat:version is the word of DCAT 3, owl:versionInfo the one that CKAN reads.
-		add("dcat:version", text(version, "")).
-		add("owl:versionInfo", text(version, ""))
+		version := text(strconv.Itoa(int(d.Release)), "")
+		n.add("dcat:version", version).add("owl:versionInfo", version)
+	}
 	for _, k := range d.Keywords {
 		n.add("dcat:keyword", text(k.FR, "fr"))
 	}
