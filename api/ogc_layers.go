@@ -187,15 +187,11 @@ func (s *server) figureLayers(released Released, typ impact.TerritoryType) ([]*l
 	if q.Indicators = available.Indicators; len(q.Indicators) == 0 {
 		return nil, nil
 	}
-	years := map[int]bool{}
-	for _, p := range available.Periods {
-		for y := p.Start.Year(); y <= p.End.Year(); y++ {
-			years[y] = true
-		}
-	}
 	var out []*layer
-	for y := range years {
-		year := impact.Period{Start: impact.NewDate(y, 1, 1), End: impact.NewDate(y, 12, 31)}
+	for _, year := range available.Periods {
+		if year.Granularity() != impact.Year {
+			continue
+		}
 		q.Periods = []impact.Period{year}
 		found, err := released.Figures(q)
 		if err != nil {
