@@ -14,7 +14,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// layerSet is every layer of a release, the outlines first. It is made once and
+// layerSet is every layer of a release. It is made once and
 // only read.
 type layerSet struct {
 	release *impact.Release // nil before the first
@@ -133,24 +133,26 @@ func (s *server) ogcLayer(c *call, number impact.ReleaseNumber) (*layerSet, *lay
 	return nil, nil, notALayer(set, id)
 }
 
+// makeLayers lists figures before outlines, the finest territories and the latest
+// years first: many readers open the first layer.
 func (s *server) makeLayers(released Released) (*layerSet, error) {
 	set := &layerSet{}
-	for _, typ := range territoryTypes {
-		typ := impact.TerritoryType(typ)
-		if places := s.places(typ, s.vintage()); len(places) > 0 {
-			set.layers = append(set.layers, &layer{id: "territories-" + string(typ), typ: typ, title: territoryTitles[typ], places: places})
+	for _, typ := range slices.Backward(territoryTypes) {
+		if released == nil {
+			break
 		}
-	}
-	if released == nil {
-		return set, nil
-	}
-	set.release = released.Release()
-	for _, typ := range territoryTypes {
+		set.release = released.Release()
 		layers, err := s.figureLayers(released, impact.TerritoryType(typ))
 		if err != nil {
 			return nil, err
 		}
 		set.layers = append(set.layers, layers...)
+	}
+	for _, typ := range slices.Backward(territoryTypes) {
+		typ := impact.TerritoryType(typ)
+		if places := s.places(typ, s.vintage()); len(places) > 0 {
+			set.layers = append(set.layers, &layer{id: "territories-" + string(typ), typ: typ, title: territoryTitles[typ], places: places})
+		}
 	}
 	return set, nil
 }
