@@ -164,8 +164,10 @@ func (s *server) ogcItem(c *call) error {
 	f := l.feature(l.places[i], shapes)
 	path := "/collections/" + l.id
 	f.Links = []OGCLink{
-		s.ogcLink(path+"/items/"+fid, "self", typeGeoJSON, ""), s.ogcLink(path, "collection", typeJSON, ""),
-		{s.PublicURL + "/v1/territories/" + fid, "related", typeJSON, ""}, {impact.Licence, "license", "", ""},
+		s.ogcLink(path+"/items/"+fid, "self", typeGeoJSON, ""),
+		s.ogcLink(path, "collection", typeJSON, ""),
+		{s.PublicURL + "/v1/territories/" + fid, "related", typeJSON, ""},
+		{impact.Licence, "license", "", ""},
 	}
 	return c.answerFeatures(f)
 }
@@ -240,14 +242,11 @@ func (c *call) datetime() span {
 	}
 	var s span
 	ok1, ok2 := true, true
-	if interval && (from == "" || from == "..") {
-		from = ""
-	} else {
+	open := func(end string) bool { return interval && (end == "" || end == "..") }
+	if !open(from) {
 		s.from, ok1 = read(from, false)
 	}
-	if interval && (to == "" || to == "..") {
-		to = ""
-	} else {
+	if !open(to) {
 		s.to, ok2 = read(to, true)
 	}
 	if !ok1 || !ok2 || !s.to.IsZero() && s.to.Before(s.from) {

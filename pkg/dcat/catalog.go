@@ -63,7 +63,7 @@ func (c *Catalogue) Graph(p Page) *Graph {
 		add("dct:publisher", c.publisher(g)).
 		add("dct:language", g.language("FRA")).
 		add("foaf:homepage", g.document(c.Base+"/docs")).
-		add("dct:license", g.licence(impact.Licence, impact.LicenceText.FR)).
+		add("dct:license", g.licence()).
 		add("dct:spatial", c.location(g)).
 		add("dcat:themeTaxonomy", iri(authority+"data-theme"))
 	g.node(iri(authority+"data-theme"), "skos:ConceptScheme").add("dct:title", text("Data theme", "en"))
@@ -185,7 +185,7 @@ func (c *Catalogue) dataset(g *Graph, d *impact.Dataset) {
 		add("dcat:contactPoint", c.contact(g)).
 		add("dct:language", g.language("FRA")).
 		add("dct:accrualPeriodicity", g.frequency(d.Frequency)).
-		add("dct:license", g.licence(impact.Licence, impact.LicenceText.FR)).
+		add("dct:license", g.licence()).
 		add("dct:accessRights", g.public()).
 		add("dct:spatial", c.location(g)).
 		add("dcat:landingPage", g.document(c.Base+"/docs"))
@@ -237,7 +237,7 @@ func (c *Catalogue) distribution(g *Graph, d *impact.Dataset, k *impact.FileKind
 		add("dcat:downloadURL", iri(address)).
 		add("dct:format", g.fileType(k.FileType)).
 		add("dcatap:availability", g.stable()).
-		add("dct:license", g.licence(impact.Licence, impact.LicenceText.FR))
+		add("dct:license", g.licence())
 	if t, ok := g.mediaType(k.MediaType); ok {
 		n.add("dcat:mediaType", t)
 	}
@@ -283,7 +283,7 @@ func (c *Catalogue) services(g *Graph, datasets []impact.Dataset) []Term {
 			add("dcat:theme", g.theme("SOCI")).
 			add("dcat:keyword", text("api", "fr")).
 			add("dcat:landingPage", g.document(c.Base+"/docs")).
-			add("dct:license", g.licence(impact.Licence, impact.LicenceText.FR)).
+			add("dct:license", g.licence()).
 			add("dct:accessRights", g.public())
 		for i := range datasets {
 			if serves(&datasets[i]) {

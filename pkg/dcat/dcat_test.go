@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -223,10 +224,10 @@ func fromJSONLD(t *rapid.T, b []byte) []string {
 	for _, n := range doc.Graph {
 		for p, vs := range n {
 			for _, v := range list(vs) {
-				switch {
-				case p == "@id":
+				switch p {
+				case "@id":
 					continue
-				case p == "@type":
+				case "@type":
 					out = append(out, fmt.Sprintf("%s <%s> <%s>", ref(n["@id"].(string)), rdfType, full(v.(string))))
 					continue
 				}
@@ -271,7 +272,7 @@ func fromRDFXML(t *rapid.T, b []byte) []string {
 	if err := d.Decode(&doc); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Token(); err != io.EOF && err != nil {
+	if _, err := d.Token(); err != nil && !errors.Is(err, io.EOF) {
 		t.Fatal(err)
 	}
 	ref := func(about, nodeID string) string {

@@ -73,7 +73,8 @@ func compact(iri string) (name string, ok bool) {
 func plainName(s string) bool {
 	for i, r := range s {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-		if !letter && (i == 0 || !(r >= '0' && r <= '9') && r != '_') {
+		later := r >= '0' && r <= '9' || r == '_'
+		if !letter && (i == 0 || !later) {
 			return false
 		}
 	}

@@ -1,6 +1,10 @@
 package dcat
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/grandlyon/retombees/pkg/impact"
+)
 
 const (
 	authority   = "http://publications.europa.eu/resource/authority/"
@@ -104,9 +108,9 @@ func (g *Graph) standard(address, title string) Term {
 	return t
 }
 
-func (g *Graph) licence(address, title string) Term {
-	t, attribution := iri(address), iri("http://purl.org/adms/licencetype/Attribution")
-	g.node(t, "dct:LicenseDocument").add("dct:type", attribution).add("dct:title", text(title, "fr"))
+func (g *Graph) licence() Term {
+	t, attribution := iri(impact.Licence), iri("http://purl.org/adms/licencetype/Attribution")
+	g.node(t, "dct:LicenseDocument").add("dct:type", attribution).add("dct:title", text(impact.LicenceText.FR, "fr"))
 	g.node(attribution, "skos:Concept").add("skos:prefLabel", text("Attribution", "en"))
 	return t
 }
