@@ -6,97 +6,30 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/grandlyon/retombees/api"
-	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/dcat"
 	"github.com/grandlyon/retombees/pkg/impact"
 )
 
-// secretive answers the figures of the cube as a release would, those of one
-// territory withheld: layers do not depend on how a release is made.
-type secretive struct {
-	api.FigureSource
-	release impact.Release
-	hidden  impact.TerritoryKey
-}
-
-func (s *secretive) Release() *impact.Release { return &s.release }
-
-func (s *secretive) Figures(q calculation.Query) (*calculation.Result, error) {
-	r, err := s.FigureSource.Figures(q)
-	if err != nil {
-		return nil, err
-	}
-	out := *r
-	out.Figures = slices.Clone(r.Figures)
-	for i := range out.Figures {
-		if out.Figures[i].Territory == s.hidden {
-			out.Figures[i].Value, out.Figures[i].Status, out.Figures[i].Organisations = nil, impact.Suppressed, 0
-		}
-	}
-	return &out, nil
-}
-
-type stack []*secretive
-
-func (s stack) Latest(context.Context) (api.Released, error) {
-	if len(s) == 0 {
-		return nil, impact.NotFoundError()
-	}
-	return s[len(s)-1], nil
-}
-
-func (s stack) Get(_ context.Context, n impact.ReleaseNumber) (api.Released, error) {
-	if n < 1 || int(n) > len(s) {
-		return nil, impact.NotFoundError()
-	}
-	return s[n-1], nil
-}
-
-func (s stack) At(ctx context.Context, _ time.Time) (api.Released, error) { return s.Latest(ctx) }
-
-// atlas serves the layers of these releases.
-func (w *world) atlas(t *testing.T, releases *stack) {
+// atlas serves the layers of releases that stand on a shelf.
+func (w *world) atlas(t *testing.T) *publisher {
 	t.Helper()
-	c := w.config
-	c.Releases = releases
-	c.Publication = dcat.Catalogue{Publisher: dcat.Publisher{Name: "Métropole"}, Extent: dcat.Extent{West: 4.6, South: 45.5, East: 5.1, North: 46}}
-	handler, err := api.New(c)
-	must(t, err)
-	w.server = httptest.NewServer(handler)
-	t.Cleanup(w.server.Close)
+	w.config.Publication = dcat.Catalogue{Publisher: dcat.Publisher{Name: "Métropole"}, Extent: dcat.Extent{West: 4.6, South: 45.5, East: 5.1, North: 46}}
+	return w.publisher(t)
 }
 
-func (w *world) released(hidden impact.TerritoryID, n impact.ReleaseNumber) *secretive {
-	return &secretive{
-		FigureSource: w.config.Figures, hidden: w.config.Catalogue.Gazetteer().Versions(hidden)[0].Key,
-		release: impact.Release{
-			Number: n, State: impact.ReleasePublished, Vintage: w.config.Catalogue.Gazetteer().CurrentVintage(impact.DateOf(now())),
-			PublishedAt: time.Date(2026, 2, 15, 3, 0, 0, 0, time.UTC), Digest: fmt.Sprintf("%064d", n),
-		},
-	}
-}
-
-// worked states 100 hours in the first place, 200 in the second, and so on, and
-// waits until the cube knows.
+// worked states 100 hours in the first place, 200 in the second, and so on.
 func (w *world) worked(t *testing.T, places ...string) {
 	t.Helper()
 	var facts []fact
 	for i, place := range places {
 		facts = append(facts, fact{"indicator": "insertion_hours", "territory": place, "period": "2024", "value": 100 * (i + 1)})
 	}
-	token := w.states(t, w.organisation, facts...)
-	if a := w.steward.get(t, "/v1/aggregates?indicator=insertion_hours&territory=metropole-200046977&period=2024&release=live", header{"Consistency-Token", token}); a.status != 200 {
-		t.Fatalf("%d %s", a.status, a.body)
-	}
+	w.states(t, w.organisation, facts...)
 }
 
 // square loads an outline.
@@ -152,8 +85,7 @@ func TestLayersHoldFiguresAndHideWhatIsWithheld(t *testing.T) {
 		w.worked(t, "commune-69266", "commune-69259", "commune-69256")
 		w.square(t, "commune-69266", 4.86, 45.75)
 		w.square(t, "commune-69259", 4.90, 45.68)
-		releases := stack{w.released("commune-69256", 1)}
-		w.atlas(t, &releases)
+		w.atlas(t).publish(t, "commune-69256")
 
 		list := w.anonymous.get(t, "/v1/ogc/collections")
 		if list.status != 200 {
@@ -233,19 +165,19 @@ func TestLayersHoldFiguresAndHideWhatIsWithheld(t *testing.T) {
 func TestPagesOfALayerAreOfOneRelease(t *testing.T) {
 	w := embedded(t)
 	w.worked(t, "commune-69266", "commune-69259", "commune-69256")
-	releases := stack{w.released("commune-69256", 1)}
-	w.atlas(t, &releases)
+	p := w.atlas(t)
+	p.publish(t, "commune-69256")
 	var got []string
 	of := map[any]int{}
 	path := "/v1/ogc/collections/impact-commune-2024/items?limit=7"
 	for n := 0; path != ""; n++ {
-		p := layerPage(t, w.anonymous.get(t, path))
-		got = append(got, p.ids()...)
-		for _, f := range p.Features {
+		some := layerPage(t, w.anonymous.get(t, path))
+		got = append(got, some.ids()...)
+		for _, f := range some.Features {
 			of[f.Properties["release"]]++
 		}
-		if path = p.next(); n == 2 {
-			releases = append(releases, w.released("commune-69266", 2))
+		if path = some.next(); n == 2 {
+			p.publish(t, "commune-69266")
 		}
 	}
 	whole := layerPage(t, w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024/items?limit=1000"))
@@ -259,12 +191,42 @@ func TestPagesOfALayerAreOfOneRelease(t *testing.T) {
 
 func TestLayersBeforeTheFirstRelease(t *testing.T) {
 	w := embedded(t)
-	for _, releases := range []*stack{{}} {
-		w.atlas(t, releases)
-		a := w.anonymous.get(t, "/v1/ogc/collections")
-		if bytes.Contains(a.body, []byte("impact-")) || !bytes.Contains(a.body, []byte("territories-commune")) {
-			t.Errorf("%s", a.body)
+	w.atlas(t)
+	a := w.anonymous.get(t, "/v1/ogc/collections")
+	if bytes.Contains(a.body, []byte("impact-")) || !bytes.Contains(a.body, []byte("territories-commune")) {
+		t.Errorf("%s", a.body)
+	}
+}
+
+// TestLayersAndAggregatesSayTheSame compares each cell of a layer with what
+// GET /v1/aggregates answers of it.
+func TestLayersAndAggregatesSayTheSame(t *testing.T) {
+	w := embedded(t)
+	w.worked(t, "commune-69266", "commune-69259", "commune-69256")
+	w.states(t, w.other,
+		fact{"indicator": "waste_collected", "territory": "commune-69266", "period": "2024", "value": json.Number("100.125"), "unit": "t"},
+		fact{"indicator": "waste_reused", "territory": "commune-69266", "period": "2024", "value": 33, "unit": "t"})
+	w.atlas(t).publish(t, "commune-69259")
+	layer := layerPage(t, w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024/items?limit=1000"))
+	compared := 0
+	for _, f := range layer.Features {
+		for column, value := range f.Properties {
+			status, figure := f.Properties[column+"_status"]
+			if !figure || status == nil {
+				continue
+			}
+			compared++
+			a := w.anonymous.get(t, "/v1/aggregates?period=2024&indicator="+column+"&territory="+f.ID)
+			if a.status != 200 {
+				t.Fatalf("%s of %s: %d %s", column, f.ID, a.status, a.body)
+			}
+			if got, want := fmt.Sprint(value, status), fmt.Sprint(a.at(t, "/data/0/value"), a.at(t, "/data/0/obs_status")); got != want {
+				t.Errorf("%s of %s: %s in the layer, %s in the aggregates", column, f.ID, got, want)
+			}
 		}
+	}
+	if compared < 5 {
+		t.Errorf("%d figures compared", compared)
 	}
 }
 
@@ -273,8 +235,7 @@ func TestLayersBeforeTheFirstRelease(t *testing.T) {
 func TestLayersLeadFromTheLandingPage(t *testing.T) {
 	w := embedded(t)
 	w.worked(t, "commune-69266")
-	releases := stack{w.released("commune-69256", 1)}
-	w.atlas(t, &releases)
+	w.atlas(t).publish(t, "commune-69256")
 	seen := map[string]bool{}
 	queue := []string{"/v1/ogc"}
 	rels := map[string]bool{}
