@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/grandlyon/retombees/docs"
 	"github.com/grandlyon/retombees/pkg/auth"
 	"github.com/grandlyon/retombees/pkg/calculation"
+	"github.com/grandlyon/retombees/pkg/export"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/imports"
 	"github.com/grandlyon/retombees/pkg/publish"
@@ -38,6 +41,8 @@ type serveCmd struct {
 	Follow          time.Duration `env:"RETOMBEES_FOLLOW" default:"100ms" help:"How often to look for what other replicas wrote."`
 	RequestTimeout  time.Duration `env:"RETOMBEES_REQUEST_TIMEOUT" default:"30s" help:"Longest time given to one request."`
 	AnswerCache     int64         `env:"RETOMBEES_ANSWER_CACHE" default:"64" placeholder:"MB" help:"Megabytes of answers of releases kept ready to be sent again, as they are and compressed. 0 keeps none."`
+	ExportCache     string        `env:"RETOMBEES_EXPORT_CACHE" type:"path" placeholder:"FOLDER" help:"Folder of this process alone for export files that are being sent; it is emptied at the start. Default: a folder in the temporary files."`
+	ExportCacheSize int64         `env:"RETOMBEES_EXPORT_CACHE_SIZE" default:"1024" placeholder:"MB" help:"Megabytes of export files kept in that folder; the database holds them all."`
 	ImportLease     time.Duration `env:"RETOMBEES_IMPORT_LEASE" default:"15s" help:"How long an import is left to a process that gives no sign of life, before another one, or the same one started again, takes it up."`
 	ShutdownTimeout time.Duration `env:"RETOMBEES_SHUTDOWN_TIMEOUT" default:"25s" help:"After SIGTERM, longest time given to running requests."`
 }
@@ -90,6 +95,11 @@ func (c serveCmd) Run(w *world) (err error) {
 		return err
 	}
 	defer p.builder.Close()
+	var tidy func() error
+	if p.exports, tidy, err = c.exports(w, &p); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tidy()) }()
 	p.cursorKey, err = issuer.Keys().Derive("retombees cursors 1")
 	if err != nil {
 		return fmt.Errorf("deriving the key of cursors: %w", err)
@@ -157,6 +167,27 @@ func (c serveCmd) Run(w *world) (err error) {
 	return nil
 }
 
+// exports gives the files of releases, and what removes their folder.
+func (c serveCmd) exports(w *world, p *parts) (*export.Files, func() error, error) {
+	folder, tidy := c.ExportCache, func() error { return nil }
+	if folder == "" {
+		made, err := os.MkdirTemp("", "retombees-exports-")
+		if err != nil {
+			return nil, nil, fmt.Errorf("making the folder of exports: %w", err)
+		}
+		folder, tidy = made, func() error { return os.RemoveAll(made) }
+	}
+	publication, err := c.catalogue(p.demo)
+	if err != nil {
+		return nil, nil, err
+	}
+	files, err := export.New(export.Config{
+		Store: p.store, Catalogue: p.catalogue, PublicURL: c.PublicURL, Publisher: publication.Publisher.Name,
+		Dir: filepath.Join(folder, "spool"), MaxBytes: c.ExportCacheSize << 20,
+	})
+	return files, tidy, err
+}
+
 // parts are what the running service is made of.
 type parts struct {
 	store     *store.Store
@@ -169,6 +200,7 @@ type parts struct {
 	builder   *publish.Runner
 	shelf     *release.Shelf
 	webhooks  api.Webhooks
+	exports   *export.Files
 	cursorKey []byte
 	demo      bool
 }
@@ -198,7 +230,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 		Figures: p.cube, Follower: p.follower, ObservationIDs: s, AnswerCache: c.AnswerCache << 20,
 		Releases: api.ReleasesOn(p.shelf), ReleaseStore: s, ReleaseRunner: p.builder,
 		Changes: s, Webhooks: p.webhooks,
-		Publication: publication,
+		Publication: publication, Exports: p.exports,
 		Ready: func(ctx context.Context) error {
 			if !p.follower.Ready() {
 				return &impact.Error{Kind: impact.Busy, Code: "unavailable", Detail: impact.Text{
@@ -224,6 +256,7 @@ func (p *parts) keepHouse(w *world) {
 	s := p.store
 	go every(w, releasesEvery, "looking for new releases", p.shelf.Refresh)
 	go every(w, time.Minute, "noting the use of API keys", p.noteKeyUses)
+	go every(w, 5*time.Second, "making the files of a release", p.exports.Prepare)
 	go every(w, time.Hour, "forgetting old answers", s.ForgetAnswers)
 	go every(w, time.Hour, "forgetting old deliveries", s.ForgetDeliveries)
 	go every(w, time.Hour, "forgetting old imports", s.ForgetImports)

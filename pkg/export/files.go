@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -50,7 +49,6 @@ type Config struct {
 	// MaxBytes is how much of them is kept.
 	Dir      string
 	MaxBytes int64
-	Log      *slog.Logger
 }
 
 // Files gives the files of releases.
@@ -66,6 +64,7 @@ type Files struct {
 	made     map[fileKey]impact.ExportFile
 	whole    map[impact.ReleaseNumber]bool // all files of it are known to be made
 	years    map[string]impact.Period      // of a release, by its key
+	failed   map[impact.ReleaseNumber]int  // how often its files could not be made
 }
 
 type fileKey struct {
@@ -84,7 +83,7 @@ func New(c Config) (*Files, error) {
 	}
 	return &Files{
 		Config: c, spool: s, turn: make(chan struct{}, 1), tx: -1,
-		made: map[fileKey]impact.ExportFile{}, whole: map[impact.ReleaseNumber]bool{}, years: map[string]impact.Period{},
+		made: map[fileKey]impact.ExportFile{}, whole: map[impact.ReleaseNumber]bool{}, years: map[string]impact.Period{}, failed: map[impact.ReleaseNumber]int{},
 	}, nil
 }
 

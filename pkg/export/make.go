@@ -23,7 +23,12 @@ import (
 // longestMaking bounds the making of one file.
 const longestMaking = 10 * time.Minute
 
-// Prepare makes the files of the latest release that nobody has made yet.
+// preparations is how often the files of a release are tried without being asked
+// for.
+const preparations = 3
+
+// Prepare makes the files of the latest release that nobody has made yet. What
+// fails again and again is left to those who ask for it.
 func (x *Files) Prepare(ctx context.Context) error {
 	list, err := x.public(ctx)
 	if err != nil {
@@ -36,6 +41,12 @@ func (x *Files) Prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	x.mu.Lock()
+	leave := x.whole[r.Number] || x.failed[r.Number] >= preparations
+	x.mu.Unlock()
+	if leave {
+		return nil
+	}
 	if _, err := x.known(ctx, r.Number); err != nil {
 		return err
 	}
@@ -47,6 +58,14 @@ func (x *Files) Prepare(ctx context.Context) error {
 				errs = append(errs, err)
 			}
 		}
+	}
+	if len(errs) > 0 {
+		x.mu.Lock()
+		x.failed[r.Number]++
+		x.mu.Unlock()
+	} else {
+		_, err = x.known(ctx, r.Number) // they are all there
+		return err
 	}
 	return errors.Join(errs...)
 }
