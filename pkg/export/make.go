@@ -144,6 +144,7 @@ func (x *Files) make(ctx context.Context, r *impact.Release, d *impact.Dataset, 
 	f = impact.ExportFile{Dataset: d.ID, Release: r.Number, Kind: *k, Size: plain.size, SHA256: plain.name(), Rows: rows}
 	contents := map[string]io.Reader{}
 	if k.Dense {
+		f.Variants = []impact.ExportVariant{{Encoding: impact.Identity, Size: f.Size, SHA256: f.SHA256}}
 		if contents[f.SHA256], err = plain.again(); err != nil {
 			return f, err
 		}
@@ -186,6 +187,7 @@ func (x *Files) share(ctx context.Context, r *impact.Release, d *impact.Dataset,
 		return f, fmt.Errorf("%s has no gzip bytes", k.Of)
 	}
 	f = impact.ExportFile{Dataset: d.ID, Release: r.Number, Kind: *k, Size: packed.Size, SHA256: packed.SHA256, Rows: origin.Rows}
+	f.Variants = []impact.ExportVariant{{Encoding: impact.Identity, Size: f.Size, SHA256: f.SHA256}}
 	if f.Modified, err = x.modified(ctx, r, d, k, f.SHA256); err != nil {
 		return f, err
 	}
