@@ -136,7 +136,8 @@ func notOneCell() error {
 // one number that is shown, as calculation.Cube does of numbers stated: a withheld
 // cell is available to nobody, which its status tells already. An empty list
 // of the query stands for everything. Territories are those asked for and those
-// in them; Observations are those behind the widest figures found, years only.
+// in them; Observations are those behind the widest figures found, years only. Of
+// a query of counts, places and periods are those that have a count.
 func (s *Set) Available(q calculation.Query) (calculation.Availability, error) {
 	out := calculation.Availability{Disaggregations: map[string][]string{}}
 	asked := q
@@ -148,7 +149,13 @@ func (s *Set) Available(q calculation.Query) (calculation.Availability, error) {
 		}
 	} else if len(q.Indicators) == 0 {
 		asked.Indicators, asked.ImpactTypes = s.ofTypes(q.ImpactTypes), nil
+		for _, t := range q.ImpactTypes {
+			if s.cat.ImpactType(t) == nil {
+				return out, unknown("unknown_impact_type", "impact_type", string(t))
+			}
+		}
 	}
+	counting := len(q.Indicators) == 0 && len(q.ImpactTypes) > 0
 	// Codes are alternatives here: none is added to another.
 	sel, _, err := s.read(asked)
 	if err != nil {
@@ -197,12 +204,22 @@ func (s *Set) Available(q calculation.Query) (calculation.Availability, error) {
 					if cut != sel.cut {
 						continue
 					}
-					indicators[l.indicator.Code], places[s.places[rank]], periods[s.periods[r.period]] = true, true, true
+					indicators[l.indicator.Code] = true
+					if !counting {
+						places[s.places[rank]], periods[s.periods[r.period]] = true, true
+					}
 					if p := s.periods[r.period]; cut == "" && !l.indicator.Composed() && p.Granularity() == impact.Year {
 						k := [2]int32{int32(n), int32(r.period)}
 						counted[k] = max(counted[k], r.observations)
 					}
 				}
+			}
+		}
+	}
+	if counting && sel.cut == "" {
+		for _, t := range q.ImpactTypes {
+			if s.counts(t, inside, fits, places, periods) {
+				types[t] = true
 			}
 		}
 	}
@@ -231,6 +248,23 @@ func (s *Set) Available(q calculation.Query) (calculation.Availability, error) {
 		out.Observations += int(n)
 	}
 	return out, nil
+}
+
+// counts notes where and when the organisations of an impact type are counted.
+func (s *Set) counts(t impact.ImpactTypeCode, inside, fits []bool, places map[impact.TerritoryKey]bool, periods map[impact.Period]bool) (some bool) {
+	b, known := s.at[blockKey{counts: true, code: string(t)}]
+	if !known {
+		return false
+	}
+	blk := &s.blocks[b]
+	for n, rank := range blk.territories {
+		for i := blk.starts[n]; i < blk.starts[n+1]; i++ {
+			if r := &s.rows[i]; inside[rank] && fits[r.period] && r.organisations > 0 {
+				places[s.places[rank]], periods[s.periods[r.period]], some = true, true, true
+			}
+		}
+	}
+	return some
 }
 
 // ofTypes gives the indicators of impact types and of those below them.

@@ -661,6 +661,11 @@ func TestSetAvailable(t *testing.T) {
 		one(t, "insertion_hours", theMetropole, of2025, "7", cutBy(calculation.ByStructureKind, "EI")),
 		one(t, "insertion_hours", theMetropole, of2025, "", cutBy(calculation.ByStructureKind, "ACI")),
 		one(t, "waste_collected", villeurbanne, of2025, ""),
+		one(t, "insertion_hours", theMetropole, of2025, "", func(c *Cell) {
+			c.Figure = calculation.Figure{
+				ImpactType: "inclusion", Territory: c.Figure.Territory, Vintage: 2026, Period: of2025, Status: impact.Normal, Organisations: 8, Observations: 20,
+			}
+		}),
 	})
 	a, err := s.Available(calculation.Query{})
 	if err != nil {
@@ -686,6 +691,14 @@ func TestSetAvailable(t *testing.T) {
 	}
 	if a, err := s.Available(calculation.Query{Territories: []impact.TerritoryKey{place(t, villeurbanne)}}); err != nil || a.Any {
 		t.Errorf("%+v %v", a, err)
+	}
+	// Counts have years only: the latest one is not a quarter.
+	types := []impact.ImpactTypeCode{"inclusion", "environment"}
+	if a, err := s.Available(calculation.Query{ImpactTypes: types}); err != nil || !slices.Equal(a.Periods, []impact.Period{of2025}) || !slices.Equal(a.Indicators, []impact.IndicatorCode{"insertion_hours"}) {
+		t.Errorf("%+v %v", a, err)
+	}
+	if _, err := s.Available(calculation.Query{ImpactTypes: []impact.ImpactTypeCode{"nothing"}}); err == nil {
+		t.Error("a type that does not exist")
 	}
 	_, err = s.Available(calculation.Query{Filters: []calculation.Filter{{Dimension: calculation.ByOrganisation, Codes: []string{"x"}}}})
 	refused(t, err)
