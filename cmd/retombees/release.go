@@ -53,7 +53,7 @@ func (f releaseFlags) config(w *world, s *store.Store) (publish.Config, error) {
 		return publish.Config{}, errors.New("the lease of a build is a second at least")
 	}
 	return publish.Config{
-		Store: s, Snapshot: snapshots(s), Make: publish.Make(rules, nil), Log: w.log, Now: w.now,
+		Store: s, Snapshot: snapshots(s), Make: publish.Make(rules, publish.Audit), Log: w.log, Now: w.now,
 		Lease: f.ReleaseLease, Poll: min(2*time.Second, f.ReleaseLease), Workers: f.ReleaseWorkers,
 	}, nil
 }

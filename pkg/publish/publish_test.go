@@ -32,7 +32,7 @@ func at(text string) time.Time        { t, _ := time.Parse(time.RFC3339, text); 
 func (c *clock) config(s *store.Store) publish.Config {
 	return publish.Config{
 		Store: s, Log: slog.New(slog.DiscardHandler), Now: c.now, Lease: time.Minute, Poll: 10 * time.Millisecond, Workers: 2,
-		Make: publish.Make(disclosure.Strict1, nil),
+		Make: publish.Make(disclosure.Strict1, publish.Audit),
 		Snapshot: func(ctx context.Context) (publish.Snapshot, error) {
 			n, err := s.Snapshot(ctx)
 			if err != nil {
