@@ -99,6 +99,13 @@ func (a *auditors) one(u *release.Sealed) (found impact.ReleaseAudit, err error)
 			err = fmt.Errorf("unit %s %d: panic: %v", u.Unit.Family, u.Unit.Year, p)
 		}
 	}()
+	// What is the same was audited already.
+	if former, err := a.bench.Audited(u); err != nil || former != nil {
+		if err != nil {
+			return found, err
+		}
+		return *former, nil
+	}
 	waived := func(id impact.OrganisationID) bool { return a.bench.Snapshot.Waived[id] }
 	asked, err := release.Case(a.bench.Snapshot.Cube.Catalogue(), u, a.bench.Job.Number, a.rules, waived)
 	if err == nil {

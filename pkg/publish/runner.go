@@ -39,6 +39,7 @@ type Store interface {
 	PublicReleases(ctx context.Context) ([]impact.Release, error)
 	UnitNames(ctx context.Context, id string) ([]release.Unit, error)
 	UnitBefore(ctx context.Context, id string, unit release.Unit) (*release.Sealed, error)
+	AuditBefore(ctx context.Context, id string, unit release.Unit, input [32]byte) (*impact.ReleaseAudit, error)
 }
 
 // Config of a Runner.
@@ -73,6 +74,9 @@ type Bench struct {
 	// nil when there is none.
 	Names  []release.Unit
 	Before func(release.Unit) (*release.Sealed, error)
+	// Audited is what the auditor found in a unit of that release which was made from
+	// the same, nil when there is none.
+	Audited func(*release.Sealed) (*impact.ReleaseAudit, error)
 	// Keep takes units as they are sealed, in any order; Found what the auditor says
 	// of them; Progress how many are done. All are safe for concurrent use.
 	Keep     func(release.Sealed) error
@@ -229,12 +233,16 @@ func (c *Config) build(ctx context.Context, job *impact.ReleaseJob, progress fun
 		return made, err
 	}
 	b.Before = func(release.Unit) (*release.Sealed, error) { return nil, nil }
+	b.Audited = func(*release.Sealed) (*impact.ReleaseAudit, error) { return nil, nil }
 	if n := len(b.Former); n > 0 {
 		last := b.Former[n-1].Key
 		if b.Names, err = c.Store.UnitNames(ctx, last); err != nil {
 			return made, err
 		}
 		b.Before = func(u release.Unit) (*release.Sealed, error) { return c.Store.UnitBefore(ctx, last, u) }
+		b.Audited = func(u *release.Sealed) (*impact.ReleaseAudit, error) {
+			return c.Store.AuditBefore(ctx, last, u.Unit, u.Input)
+		}
 	}
 	if b.Snapshot, err = c.Snapshot(ctx); err != nil {
 		return made, err

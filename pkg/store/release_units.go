@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -311,15 +310,39 @@ func (s *Store) ReleaseAudits(ctx context.Context, id string, page impact.Page) 
 	}
 	rows, next = pageOf(rows, page, func(r releaseAuditRow) []string { return []string{r.Family, strconv.Itoa(r.Year)} })
 	for _, r := range rows {
-		text, err := unpacker.DecodeAll(r.Report, nil)
-		var a impact.ReleaseAudit
-		if err == nil {
-			err = json.NewDecoder(bytes.NewReader(text)).Decode(&a)
-		}
+		a, err := r.audit()
 		if err != nil {
-			return nil, nil, fmt.Errorf("reading an audit: %w", err)
+			return nil, nil, err
 		}
 		list = append(list, a)
 	}
 	return list, next, nil
+}
+
+func (r *releaseAuditRow) audit() (a impact.ReleaseAudit, err error) {
+	text, err := unpacker.DecodeAll(r.Report, nil)
+	if err == nil {
+		err = json.Unmarshal(text, &a)
+	}
+	if err != nil {
+		return a, fmt.Errorf("reading an audit: %w", err)
+	}
+	return a, nil
+}
+
+// AuditBefore gives what the auditor found in a unit of a release, nil when that
+// unit was made from something else or not audited.
+func (s *Store) AuditBefore(ctx context.Context, id string, unit release.Unit, input [32]byte) (*impact.ReleaseAudit, error) {
+	var rows []releaseAuditRow
+	err := s.orm(ctx).Raw(`SELECT a.* FROM release_audits AS a JOIN release_contents AS c ON c.release = a.release AND c.family = a.family AND c.year = a.year
+		JOIN release_units AS u ON u.content = c.content WHERE a.release = ? AND a.family = ? AND a.year = ? AND u.input = ?`,
+		id, unit.Family, unit.Year, hex.EncodeToString(input[:])).Scan(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("reading a former audit: %w", err)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	a, err := rows[0].audit()
+	return &a, err
 }

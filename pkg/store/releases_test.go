@@ -360,6 +360,9 @@ func TestAnAuditThatFindsSomethingForbidsToPublish(t *testing.T) {
 		if d := cmp.Diff([]impact.ReleaseAudit{found}, list); d != "" || next != nil || err != nil {
 			t.Error(d, next, err)
 		}
+		if former, err := s.AuditBefore(ctx, r.Key, release.Unit{Family: "a", Year: 2024}, [32]byte{1}); former != nil || err != nil {
+			t.Errorf("an audit of something else is taken for ours: %v %v", former, err)
+		}
 	})
 }
 
