@@ -220,13 +220,13 @@ type piece struct {
 	true, low, high []float64
 
 	// The tableau: each basic column as a sum of the others.
-	at       []float64 // where each column is now
-	basic    []int32   // row → column
-	rowOf    []int32   // column → row, -1
-	tableau  [][]float64
-	scale    float64
-	deviates bool
-	points   int
+	at      []float64 // where each column is now
+	basic   []int32   // row → column
+	rowOf   []int32   // column → row, -1
+	tableau [][]float64
+	scale   float64
+	swaps   int // since the start
+	points  int
 }
 
 const tiny = 1e-9
@@ -235,7 +235,7 @@ const tiny = 1e-9
 func (x *piece) start() {
 	n := len(x.true)
 	x.at, x.rowOf, x.basic, x.tableau = slices.Clone(x.true), make([]int32, n), nil, nil
-	x.scale = 1
+	x.scale, x.swaps = 1, 0
 	for i := range x.rowOf {
 		x.rowOf[i] = -1
 		x.scale = max(x.scale, math.Abs(x.true[i]))
@@ -307,11 +307,28 @@ func subtract(v, r []float64, f float64) {
 }
 
 // reach moves a sum up (sign 1) or down (-1) until it is far from its true
-// value, or can go no further; how far it came, and whether it is either.
-func (x *piece) reach(sum []link, sign, far float64) (float64, bool) {
-	if x.tableau == nil {
+// value, or can go no further; how far it came, and whether it is either. That
+// it can go no further is believed when a second search, from the truth and
+// with fresh numbers, ends in the same place.
+func (x *piece) reach(sum []link, sign, far float64) (best float64, settled bool) {
+	if x.tableau == nil || x.swaps > stale {
 		x.start()
 	}
+	if best, settled = x.walk(sum, sign, far); settled && best >= far {
+		return best, true
+	}
+	x.start()
+	again, settled := x.walk(sum, sign, far)
+	if again >= far {
+		return again, settled
+	}
+	return max(best, again), settled && again >= best-1e-6*far
+}
+
+// stale is after how many pivots rounding is in the way.
+const stale = 60
+
+func (x *piece) walk(sum []link, sign, far float64) (float64, bool) {
 	truth := 0.0
 	for _, l := range sum {
 		truth += l.weight * x.true[l.column]
@@ -374,7 +391,7 @@ func (x *piece) reach(sum []link, sign, far float64) (float64, bool) {
 		out, size := -1, 0.0
 		for i, r := range x.tableau {
 			f := r[in] * way // the basic column goes by -f
-			if math.Abs(f) <= 1e-8 {
+			if math.Abs(f) <= 1e-7 {
 				continue
 			}
 			c := x.basic[i]
@@ -406,8 +423,7 @@ func (x *piece) reach(sum []link, sign, far float64) (float64, bool) {
 			still = 0
 			x.points++
 			if v := now(); v > best {
-				if !x.solves() { // rounding has crept in: from the truth again
-					x.start()
+				if !x.solves() {
 					return best, false
 				}
 				best = v
@@ -425,6 +441,7 @@ func (x *piece) reach(sum []link, sign, far float64) (float64, bool) {
 
 // swap lets a column into the basis for that of a row.
 func (x *piece) swap(out, in int, price []float64) {
+	x.swaps++
 	gone := x.basic[out]
 	x.rowOf[gone], x.rowOf[in] = -1, int32(out)
 	x.basic[out] = int32(in)
@@ -442,7 +459,7 @@ func (x *piece) solves() bool {
 		for _, l := range r {
 			told += l.weight * x.true[l.column]
 			now += l.weight * x.at[l.column]
-			size += math.Abs(l.weight * x.true[l.column])
+			size += math.Abs(l.weight) * max(math.Abs(x.true[l.column]), math.Abs(x.at[l.column]))
 		}
 		if math.Abs(told-now) > 1e-7*size {
 			return false
