@@ -241,7 +241,7 @@ func (b *builder) inherit(holder map[string]string, wanted map[Unit]bool) error 
 		}
 		if h, _, fits, err := readHeader(old.Ledger); err != nil {
 			return err
-		} else if !fits || h.reference != referenceOf(b.lattice.cat) {
+		} else if !fits || h.reference != b.lattice.reference() {
 			moved = true
 		}
 	}
@@ -374,7 +374,7 @@ func (b *builder) unit(ctx context.Context, u Unit) (*unitBuilt, error) {
 		return nil, nil
 	}
 	bk := openBook(p.ledger)
-	bk.header = header{reference: referenceOf(b.lattice.cat)}
+	bk.header = header{reference: b.lattice.reference()}
 	for _, ind := range family.Indicators {
 		bk.indicators = append(bk.indicators, ind.Code)
 	}
@@ -479,7 +479,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 			switch {
 			case d.Reason == disclosure.Shown:
 			case primary(d.Reason), before == nil, before.Withheld(), tr.shown < 0, slices.Contains(b.in.Withdrawn, before.Moved),
-				!inVintage(before, b.lattice.vintage), bk.judged(t, &tr.states[tr.shown]) != disclosure.Shown:
+				bk.judged(t, &tr.states[tr.shown]) != disclosure.Shown:
 				hidden = true
 			default:
 				kept = true
@@ -503,6 +503,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 		switch {
 		case kept:
 			now = *before
+			now.Figure.Vintage = b.lattice.vintage // its territory is in force in both
 		default:
 			if hidden {
 				withhold(&now)
@@ -532,8 +533,6 @@ func primary(r disclosure.Reason) bool {
 	}
 	return false
 }
-
-func inVintage(c *Cell, v impact.Vintage) bool { return c.Figure.Vintage == v }
 
 // provisional is the status of a figure whose year may still change. What is
 // worse stays.

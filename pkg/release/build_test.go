@@ -426,6 +426,81 @@ func TestGroupsMerge(t *testing.T) {
 	}
 }
 
+// The territories of another year, the same figures: nothing moved, and what is
+// kept is kept.
+func TestAnotherVintage(t *testing.T) {
+	w := newWorld(t)
+	const at = "commune-69266"
+	y := impact.YearPeriod(2025)
+	for i := range 8 {
+		w.orgs = append(w.orgs, member{})
+		if i < 7 {
+			w.says(i, "items_reused", at, y, "100")
+		}
+	}
+	first := build(t, w.input(1, nil))
+	w.day = impact.NewDate(2027, 3, 1)
+	line := address{indicator: "items_reused", territory: place(t, at), period: y}
+	second := build(t, w.input(2, first))
+	if c := second.cells(t)[line]; c.Figure.Vintage != 2027 || c.Moved != 1 || c.Cause != FirstRelease || c.Withheld() {
+		t.Errorf("another vintage: %+v", c)
+	}
+	w.says(7, "items_reused", at, y, "60")
+	w.day = impact.NewDate(2028, 3, 1)
+	if c := build(t, w.input(3, second)).cells(t)[line]; c.Figure.Vintage != 2028 || c.Moved != 1 || *c.Figure.Value != *number("700") {
+		t.Errorf("kept in another vintage: %+v", c)
+	}
+}
+
+// When the catalogue ties two families, or parts one, what was told is not
+// forgotten.
+func TestFamiliesThatChange(t *testing.T) {
+	const at = "commune-69266"
+	y := impact.YearPeriod(2025)
+	line := address{indicator: "items_reused", territory: place(t, at), period: y}
+	tied := reference().Reference()
+	tied.Version += "+"
+	tied.Indicators = slices.Clone(tied.Indicators)
+	for i := range tied.Indicators {
+		if ind := &tied.Indicators[i]; ind.Code == "recovery_rate" {
+			ind.Denominator = append(slices.Clone(ind.Denominator), "items_reused")
+		}
+	}
+	other, err := impact.NewCatalogue(tied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cats := range [][2]*impact.Catalogue{{reference(), other}, {other, reference()}} {
+		w := newWorld(t)
+		w.cat = cats[0]
+		for i := range 8 {
+			w.orgs = append(w.orgs, member{})
+			if i < 7 {
+				w.says(i, "items_reused", at, y, "100")
+				w.says(i, "waste_collected", at, y, "100")
+			}
+		}
+		first := build(t, w.input(1, nil))
+		if c := first.cells(t)[line]; c == nil || c.Withheld() {
+			t.Fatal("nothing is told")
+		}
+		w.cat = cats[1]
+		w.says(7, "items_reused", at, y, "60")
+		second := build(t, w.input(2, first))
+		if c := second.cells(t)[line]; c.Moved != 1 || *c.Figure.Value != *number("700") {
+			t.Errorf("forgotten: %+v", c)
+		}
+		for _, u := range second.units {
+			if u.Family == CountsFamily {
+				continue
+			}
+			if _, wanted := first.at[u]; !wanted && !slices.ContainsFunc(Families(w.cat), func(f Family) bool { return f.Code == u.Family }) {
+				t.Errorf("unit %v is of no family", u)
+			}
+		}
+	}
+}
+
 func TestKindsThatAreNotReleased(t *testing.T) {
 	w := anyWorld(t, rand.New(rand.NewPCG(19, 1)), 60, 2025)
 	n := 0

@@ -254,8 +254,8 @@ func (b *builder) digest(u Unit, l *layout) [32]byte {
 			buf = binary.AppendVarint(buf, n)
 		}
 	}
-	text(sealVersion, referenceOf(b.lattice.cat), fmt.Sprintf("%+v", b.in.Rules))
-	numbers(int64(b.lattice.vintage), yes(b.lattice.Final(u.Year)), int64(len(b.in.Withdrawn)))
+	text(sealVersion, b.lattice.reference(), fmt.Sprintf("%+v", b.in.Rules))
+	numbers(yes(b.lattice.Final(u.Year)), int64(len(b.in.Withdrawn)))
 	for _, n := range b.in.Withdrawn {
 		numbers(int64(n))
 	}

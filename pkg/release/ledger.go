@@ -35,7 +35,7 @@ type ledger struct {
 
 // header is what is read without reading the rest.
 type header struct {
-	reference  string // version of the reference data, and of the method
+	reference  string // see Lattice.reference
 	indicators []impact.IndicatorCode
 	holders    []holder // of facts, by id
 	counts     impact.ReleaseCounts
@@ -64,8 +64,9 @@ type state struct {
 	told impact.ReleaseNumber // first shown in; 0 = never
 }
 
-func referenceOf(cat *impact.Catalogue) string {
-	return cat.Reference().Version + " " + calculation.MethodVersion
+// reference names what figures are made with, facts apart.
+func (l *Lattice) reference() string {
+	return fmt.Sprintf("%s %s %d", l.cat.Reference().Version, calculation.MethodVersion, l.vintage)
 }
 
 // book is a ledger that is being written.
@@ -286,8 +287,12 @@ func (b *book) identify(cat *impact.Catalogue, current []int32) {
 // patterns gives each fact a hash of the sums it is in, with its weights.
 func (b *book) patterns() []uint64 {
 	out := make([]uint64, len(b.facts))
+	known := make([]bool, len(b.sums))
+	for _, i := range b.same {
+		known[i] = true
+	}
 	for i := range b.sums {
-		if slices.Contains(b.same, int32(i)) {
+		if known[i] {
 			continue
 		}
 		for _, t := range b.sums[i].Terms {

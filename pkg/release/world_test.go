@@ -23,6 +23,7 @@ type world struct {
 	// rename changes ids and keys of organisations, order what comes first.
 	rename bool
 	order  *rand.Rand
+	cat    *impact.Catalogue
 }
 
 type member struct {
@@ -38,7 +39,7 @@ type statement struct {
 }
 
 func newWorld(t testing.TB) *world {
-	return &world{t: t, facts: map[statement]impact.Quantity{}, waived: map[int]bool{}, day: impact.NewDate(2026, 6, 1)}
+	return &world{t: t, facts: map[statement]impact.Quantity{}, waived: map[int]bool{}, day: impact.NewDate(2026, 6, 1), cat: reference()}
 }
 
 func (w *world) id(i int) impact.OrganisationID {
@@ -73,7 +74,7 @@ func shuffled[T any](w *world, xs []T) iter.Seq2[T, error] {
 }
 
 func (w *world) cube() *calculation.Cube {
-	cat := reference()
+	cat := w.cat
 	var orgs []calculation.Organisation
 	for i, m := range w.orgs {
 		o := calculation.Organisation{Key: w.key(i), ID: w.id(i), LegalUnit: "siren:" + string(w.id(i)), Group: m.group, Profile: m.profile}
