@@ -328,7 +328,7 @@ func (l *layer) properties(t *impact.Territory) members {
 	if l.release == nil {
 		p.add("population_year", positive(t.PopulationYear))
 		if t.AreaKM2 > 0 {
-			p.add("area_km2", t.AreaKM2)
+			p.add("area_km2", decimal(t.AreaKM2))
 		} else {
 			p.add("area_km2", nil)
 		}
@@ -345,13 +345,24 @@ func (l *layer) properties(t *impact.Territory) members {
 			f := row[i]
 			status = string(rune(f.Status))
 			if f.Value != nil && f.Status != impact.Suppressed {
-				value = *f.Value
+				value = decimal(*f.Value)
 			}
 		}
 		p.add(col.name, value)
 		p.add(col.name+"_status", status)
 	}
 	return p
+}
+
+// decimal writes a number with a decimal point, even where nothing follows it:
+// readers take the type of a column from its first rows, and would cut "0.5" to 0
+// further down a column that began with whole numbers.
+func decimal(q impact.Quantity) stdjson.RawMessage {
+	s := q.String()
+	if !strings.Contains(s, ".") {
+		s += ".0"
+	}
+	return stdjson.RawMessage(s)
 }
 
 func positive(n int) any {

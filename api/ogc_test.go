@@ -128,7 +128,7 @@ func TestLayersHoldFiguresAndHideWhatIsWithheld(t *testing.T) {
 			t.Errorf("%s", s.body)
 		}
 		one := w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024/items/commune-69266")
-		if one.at(t, "/properties/insertion_hours").(json.Number) != "100" || one.at(t, "/geometry/type") != "Polygon" {
+		if one.at(t, "/properties/insertion_hours").(json.Number) != "100.0" || one.at(t, "/geometry/type") != "Polygon" {
 			t.Errorf("%s", one.body)
 		}
 		refused(t, w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024/items/commune-00000"), 404, "not_found")
