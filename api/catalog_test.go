@@ -3,7 +3,10 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -17,6 +20,7 @@ import (
 	"github.com/grandlyon/retombees/api"
 	"github.com/grandlyon/retombees/pkg/dcat"
 	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/release"
 )
 
 // offered is what a release would offer, without a release: what the catalogue
@@ -240,4 +244,53 @@ func TestCatalogueIsNeverCounted(t *testing.T) {
 			t.Fatalf("%d %v", a.status, a.header)
 		}
 	}
+}
+
+// TestCatalogueAndLayersFollowReleases holds the catalogue and the layers to real
+// releases: sizes and sums are those of the files, identifiers stay, what is
+// withheld has no value.
+func TestCatalogueAndLayersFollowReleases(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		x := w.exporter(t)
+		if got := catalogued(t, w.anonymous.get(t, "/v1/catalog.ttl")); len(got) != 0 {
+			t.Errorf("before the first release: %v", got)
+		}
+		var before []string
+		for n, value := range []int64{37000, 38000} {
+			r := x.publish(t, value)
+			// The service looks for new releases by itself; here it is started again.
+			w.config.Releases = api.ReleasesOn(release.NewShelf(w.store, 2))
+			handler, err := api.New(w.config)
+			must(t, err)
+			w.server = httptest.NewServer(handler)
+			t.Cleanup(w.server.Close)
+			file := w.anonymous.get(t, "/v1/exports/impact-aggregates.csv")
+			sum := sha256.Sum256(file.body)
+			a := w.anonymous.get(t, "/v1/catalog.ttl")
+			ids := catalogued(t, a)
+			if len(ids) != 5 || before != nil && !cmp.Equal(before, ids) {
+				t.Errorf("identifiers of release %d: %v", r.Number, ids)
+			}
+			before = ids
+			for _, want := range []string{
+				hex.EncodeToString(sum[:]), fmt.Sprintf(`dcat:byteSize "%d"`, len(file.body)), fmt.Sprintf(`dcat:version "%d"`, r.Number),
+				`dct:modified "` + r.PublishedAt.UTC().Truncate(time.Second).Format(time.RFC3339) + `"`, `dcat:startDate "2024-01-01"`,
+			} {
+				if !bytes.Contains(a.body, []byte(want)) {
+					t.Errorf("the catalogue of release %d lacks %s", r.Number, want)
+				}
+			}
+			layer := layerPage(t, w.anonymous.get(t, "/v1/ogc/collections/impact-commune-2024/items"))
+			got := map[string]any{}
+			for _, f := range layer.Features {
+				got[f.ID] = []any{f.Properties["insertion_hours"], f.Properties["insertion_hours_status"], f.Properties["release"]}
+			}
+			if want := []any{float64(value) / 2, "A", float64(n + 1)}; !cmp.Equal(got["commune-69266"], any(want)) {
+				t.Errorf("Villeurbanne: %v", got["commune-69266"])
+			}
+			if want := []any{nil, "Q", float64(n + 1)}; !cmp.Equal(got["commune-69123"], any(want)) {
+				t.Errorf("Lyon, which is withheld: %v", got["commune-69123"])
+			}
+		}
+	})
 }
