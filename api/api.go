@@ -208,5 +208,19 @@ func serve(c Config, routes []Route) (http.Handler, error) {
 			return nil
 		})
 	}
-	return s.outer(e), nil
+	return &front{s.outer(e), s}, nil
+}
+
+// front is the API: what was answered before is answered again without being
+// read (quick.Handler), the rest goes through everything.
+type front struct {
+	http.Handler
+	s *server
+}
+
+// ServeKept answers a reading of a release that was answered before; when there
+// was none it gives false and writes nothing.
+func (f *front) ServeKept(w http.ResponseWriter, r *http.Request) bool {
+	c, r := f.s.begin(w, r)
+	return f.s.answerKept(c, r)
 }

@@ -95,22 +95,28 @@ func callOf(r *http.Request) *call { return r.Context().Value(callKey{}).(*call)
 
 var requestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
+// begin is what every request goes through first: who asks, in which language.
+func (s *server) begin(rw http.ResponseWriter, r *http.Request) (*call, *http.Request) {
+	c := &call{s: s, started: s.Now(), w: &writer{ResponseWriter: rw}, lang: language(r.Header.Get("Accept-Language"))}
+	if c.id = r.Header.Get("X-Request-Id"); !requestID.MatchString(c.id) {
+		c.id = s.NewID()
+	}
+	c.remote = remote(r, s.TrustedProxies)
+	s.suspectProxy(r)
+	if r.Method == http.MethodHead {
+		c.head, c.w.head = true, true
+		r2 := *r
+		r2.Method = http.MethodGet
+		r = &r2
+	}
+	return c, r
+}
+
 // outer is what every request goes through, found or not: identity, headers,
 // limits, log.
 func (s *server) outer(e *echo.Echo) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		c := &call{s: s, started: s.Now(), w: &writer{ResponseWriter: rw}, lang: language(r.Header.Get("Accept-Language"))}
-		if c.id = r.Header.Get("X-Request-Id"); !requestID.MatchString(c.id) {
-			c.id = s.NewID()
-		}
-		c.remote = remote(r, s.TrustedProxies)
-		s.suspectProxy(r)
-		if r.Method == http.MethodHead {
-			c.head, c.w.head = true, true
-			r2 := *r
-			r2.Method = http.MethodGet
-			r = &r2
-		}
+		c, r := s.begin(rw, r)
 		if s.answerKept(c, r) {
 			return
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/grandlyon/retombees/api"
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/impact"
+	"github.com/grandlyon/retombees/pkg/quick"
 )
 
 // frozen is a release made of the facts of one moment, of which a few figures
@@ -127,7 +128,9 @@ func (w *world) publisher(t testing.TB) *publisher {
 	w.config.Releases, w.config.AnswerCache = api.ReleasesOn(p.shelf), 32<<20
 	h, err := api.New(w.config)
 	must(t, err)
-	w.server = httptest.NewServer(h)
+	w.server = httptest.NewUnstartedServer(h)
+	w.server.Listener = &quick.Listener{Listener: w.server.Listener, Handler: h.(quick.Handler), Now: now, Idle: time.Minute, Write: time.Minute}
+	w.server.Start()
 	t.Cleanup(w.server.Close)
 	return p
 }

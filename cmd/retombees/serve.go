@@ -21,6 +21,7 @@ import (
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/imports"
 	"github.com/grandlyon/retombees/pkg/publish"
+	"github.com/grandlyon/retombees/pkg/quick"
 	"github.com/grandlyon/retombees/pkg/release"
 	"github.com/grandlyon/retombees/pkg/store"
 	"github.com/grandlyon/retombees/pkg/webhook"
@@ -122,13 +123,16 @@ func (c serveCmd) Run(w *world) (err error) {
 	issuer.Revoke(revoked...)
 
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           limited(handler, c.RequestTimeout),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       c.RequestTimeout,
 		WriteTimeout:      c.RequestTimeout + 5*time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelWarn),
+	}
+	if kept, ok := handler.(quick.Handler); ok && c.AnswerCache > 0 {
+		listener = &quick.Listener{Listener: listener, Handler: kept, Now: w.now, Idle: server.IdleTimeout, Write: server.WriteTimeout}
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -248,7 +252,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return limited(h, c.RequestTimeout), nil
+	return h, nil
 }
 
 // keepHouse starts what is done again and again beside the requests.

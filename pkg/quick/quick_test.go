@@ -1,0 +1,274 @@
+package quick
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// parrot has answers for what begins with /kept, and tells what it saw.
+type parrot struct{ body []byte }
+
+func (p parrot) ServeKept(w http.ResponseWriter, r *http.Request) bool {
+	if !strings.HasPrefix(r.RequestURI, "/kept") {
+		return false
+	}
+	p.serve(w, r)
+	w.Header().Set("X-Quick", "yes")
+	return true
+}
+
+func (p parrot) serve(w http.ResponseWriter, r *http.Request) {
+	body := fmt.Appendf(nil, "%s %q %s\n", r.RequestURI, r.Header.Values("Accept"), r.RemoteAddr)
+	body = append(body, p.body...)
+	w.Header().Set("Content-Type", "text/plain")
+	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	if r.Header.Get("If-None-Match") != "" {
+		w.Header().Del("Content-Length")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body)
+	}
+}
+
+// serve starts a server with a quick listener; requests it does not answer are
+// told so by the body "slow".
+func serve(t testing.TB, p parrot) (address string, server *http.Server) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server = &http.Server{ReadHeaderTimeout: time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, IdleTimeout: 3 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		fmt.Fprintf(w, "slow %s %s %s", r.Method, r.RequestURI, b)
+	})}
+	go func() {
+		_ = server.Serve(&Listener{Listener: l, Handler: p, Now: time.Now, Idle: server.IdleTimeout, Write: server.WriteTimeout})
+	}()
+	t.Cleanup(func() { _ = server.Close() })
+	return l.Addr().String(), server
+}
+
+// talk writes raw bytes in pieces and reads n answers.
+func talk(t testing.TB, address string, n int, pieces ...string) []string {
+	t.Helper()
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	go func() {
+		for i, p := range pieces {
+			if i > 0 {
+				time.Sleep(20 * time.Millisecond)
+			}
+			if _, err := io.WriteString(c, p); err != nil {
+				return
+			}
+		}
+	}()
+	in := bufio.NewReader(c)
+	var out []string
+	for range n {
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return append(out, err.Error())
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return append(out, err.Error())
+		}
+		first, _, _ := strings.Cut(string(b), "\n")
+		if resp.Header.Get("X-Quick") != "" {
+			first, _, _ = strings.Cut("quick "+first, ` [`)
+		}
+		out = append(out, fmt.Sprint(resp.StatusCode, " ", first))
+	}
+	return out
+}
+
+const (
+	kept = "GET /kept HTTP/1.1\r\nHost: a\r\nAccept: x\r\n\r\n"
+	slow = "GET /other HTTP/1.1\r\nHost: a\r\n\r\n"
+	post = "POST /kept HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+)
+
+func TestPlainRequestsAreQuick(t *testing.T) {
+	address, _ := serve(t, parrot{})
+	for name, x := range map[string]struct {
+		pieces []string
+		want   []string
+	}{
+		"the first is net/http's":        {[]string{kept, kept, kept}, []string{"200 slow GET /kept ", "200 quick /kept", "200 quick /kept"}},
+		"what is not kept is net/http's": {[]string{kept, slow, kept, slow, kept}, []string{"200 slow GET /kept ", "200 slow GET /other ", "200 quick /kept", "200 slow GET /other ", "200 quick /kept"}},
+		"after a body all is net/http's": {[]string{kept, kept, post, kept, kept}, []string{"200 slow GET /kept ", "200 quick /kept", "200 slow POST /kept abc", "200 slow GET /kept ", "200 slow GET /kept "}},
+		"two at once":                    {[]string{kept, kept + kept, kept}, []string{"200 slow GET /kept ", "200 slow GET /kept ", "200 slow GET /kept ", "200 slow GET /kept "}},
+		"one and a half":                 {[]string{kept, kept + kept[:20], kept[20:], kept}, []string{"200 slow GET /kept ", "200 slow GET /kept ", "200 slow GET /kept ", "200 slow GET /kept "}},
+		"in pieces":                      {[]string{kept, kept[:10], kept[10:30], kept[30:], kept}, []string{"200 slow GET /kept ", "200 slow GET /kept ", "200 slow GET /kept "}},
+		"a body that looks like a request": {[]string{
+			kept, fmt.Sprintf("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", len(kept)), kept, kept,
+		}, []string{"200 slow GET /kept ", "200 slow POST /p " + strings.SplitN(kept, "\n", 2)[0], "200 slow GET /kept "}},
+		"with credentials": {[]string{kept, strings.Replace(kept, "Accept", "Authorization", 1)}, []string{"200 slow GET /kept ", "200 slow GET /kept "}},
+		"two hosts":        {[]string{kept, strings.Replace(kept, "Accept", "Host", 1)}, []string{"200 slow GET /kept ", "400 400 Bad Request"}},
+		"304":              {[]string{kept, strings.Replace(kept, "Accept", "If-None-Match", 1), kept}, []string{"200 slow GET /kept ", "304 quick ", "200 quick /kept"}},
+	} {
+		got := talk(t, address, len(x.want), x.pieces...)
+		if d := cmp.Diff(x.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}
+
+// A client in good standing cannot tell, whatever the size.
+func TestBothWaysAnswerAlike(t *testing.T) {
+	for _, size := range []int{0, 100, whole, 1 << 20} {
+		p := parrot{bytes.Repeat([]byte("x"), size)}
+		address, _ := serve(t, p)
+		client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 4}}
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				quick := 0
+				for range 30 {
+					resp, err := client.Get("http://" + address + "/kept?q=%C3%A9&a=b")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					b, err := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if err != nil || resp.Header.Get("X-Quick") != "" && (!bytes.HasSuffix(b, p.body) || !strings.HasPrefix(string(b), "/kept?q=%C3%A9&a=b ") || resp.Header.Get("Date") == "") {
+						t.Errorf("%v: %d bytes", err, len(b))
+					}
+					if resp.Header.Get("X-Quick") != "" {
+						quick++
+					}
+				}
+				if quick < 20 {
+					t.Errorf("%d of 30 were quick", quick)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+func TestStoppingBreaksNoAnswer(t *testing.T) {
+	p := parrot{bytes.Repeat([]byte("x"), 1<<20)}
+	address, server := serve(t, p)
+	client := &http.Client{Transport: &http.Transport{}}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for {
+				resp, err := client.Get("http://" + address + "/kept")
+				if err != nil {
+					return // refused: it has stopped
+				}
+				if b, err := io.ReadAll(resp.Body); err != nil || resp.Header.Get("X-Quick") != "" && len(b) < 1<<20 {
+					t.Errorf("cut after %d bytes: %v", len(b), err)
+				}
+				resp.Body.Close()
+			}
+		})
+	}
+	time.Sleep(100 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	wg.Wait()
+}
+
+// Connections that fall silent are closed, however quick they were.
+func TestIdleConnectionsEnd(t *testing.T) {
+	address, _ := serve(t, parrot{})
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	in := bufio.NewReader(c)
+	for range 3 {
+		_, _ = io.WriteString(c, kept)
+		resp, err := http.ReadResponse(in, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+	}
+	_ = c.SetReadDeadline(time.Now().Add(8 * time.Second))
+	if _, err := in.ReadByte(); err != io.EOF {
+		t.Errorf("after the idle time: %v", err)
+	}
+}
+
+// What is taken for plain, net/http reads in the same way and to the same end.
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		kept, slow, post, "HEAD / HTTP/1.1\r\nHost: x:80\r\nConnection: Keep-Alive\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nAccept: a\r\naccept:b\r\nX-Forwarded-For: 1.2.3.4, 5.6.7.8\r\n\r\n",
+		"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n", "GET / HTTP/1.1\nHost: a\r\n\r\n", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nA : b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET /%zz HTTP/1.1\r\nHost: a\r\n\r\n", "GET //a HTTP/1.1\r\nHost: [::1]\r\n\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := parse(b)
+		if r == nil {
+			return
+		}
+		in := bufio.NewReader(bytes.NewReader(b))
+		want, err := http.ReadRequest(in)
+		if err != nil {
+			if strings.Contains(err.Error(), "invalid URL escape") {
+				return // no answer is kept for it
+			}
+			t.Fatalf("net/http refuses %q: %v", b, err)
+		}
+		if in.Buffered() > 0 || want.ContentLength != 0 || len(want.TransferEncoding) > 0 || want.Close {
+			t.Fatalf("%q is not whole", b)
+		}
+		if r.Method != want.Method || r.RequestURI != want.RequestURI || r.Host != want.Host {
+			t.Fatalf("%q: %s %s %s, and net/http %s %s %s", b, r.Method, r.RequestURI, r.Host, want.Method, want.RequestURI, want.Host)
+		}
+		for _, name := range headers {
+			if !slices.Equal(r.Header.Values(name), want.Header.Values(name)) {
+				t.Fatalf("%q: %s is %q, and net/http's %q", b, name, r.Header.Values(name), want.Header.Values(name))
+			}
+		}
+		for name := range connection {
+			if want.Header.Get(name) != "" {
+				t.Fatalf("%q has %s", b, name)
+			}
+		}
+	})
+}
+
+func BenchmarkParse(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if parse([]byte(kept)) == nil {
+			b.Fatal()
+		}
+	}
+}
