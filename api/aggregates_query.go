@@ -197,8 +197,8 @@ func (r aggregateReader) read(criteria []criterion, faults []impact.Fault) (*agg
 	r.readIndicators()
 	r.readTerritories()
 	r.readCuts()
-	r.readPeriods()
 	r.readShape()
+	r.readPeriods() // latest depends on what the lines are
 	r.readConditions()
 	r.readOrder()
 	r.refuseUnknown()

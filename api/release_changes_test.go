@@ -39,13 +39,14 @@ func (a *archive) ReleaseUnits(_ context.Context, key string) iter.Seq2[*release
 	}
 }
 
-// told is a cell as a test writes it: place, value ("" = withheld), the release it
+// toldCell is a cell as a test writes it: an indicator or a type to count, place, value ("" = withheld), the release it
 // moved in and why.
 type toldCell struct {
 	indicator, place, value string
 	moved                   impact.ReleaseNumber
 	cause                   release.Cause
 	before                  string
+	quarter                 bool // the last one of 2025, not the year
 }
 
 func (a *archive) publish(t testing.TB, cells ...toldCell) {
@@ -63,17 +64,22 @@ func (a *archive) publish(t testing.TB, cells ...toldCell) {
 	}
 	out := make([]release.Cell, len(cells))
 	for i, c := range cells {
-		ind := a.catalogue.Indicator(impact.IndicatorCode(c.indicator))
 		place := a.catalogue.Gazetteer().At(impact.TerritoryID(c.place), impact.Vintage(2026).Day())
 		out[i] = release.Cell{
-			Figure: calculation.Figure{
-				Indicator: ind.Code, ImpactType: ind.ImpactType, Kind: ind.Kind, Territory: place.Key, Vintage: 2026, Period: impact.YearPeriod(2025),
-				Value: number(c.value), Status: impact.Normal, MethodologyVersion: ind.MethodologyVersion,
-			},
-			Moved: c.moved, Cause: c.cause, Before: number(c.before),
+			Figure: calculation.Figure{Territory: place.Key, Vintage: 2026, Period: impact.YearPeriod(2025), Value: number(c.value), Status: impact.Normal},
+			Moved:  c.moved, Cause: c.cause, Before: number(c.before),
+		}
+		f := &out[i].Figure
+		if ind := a.catalogue.Indicator(impact.IndicatorCode(c.indicator)); ind != nil {
+			f.Indicator, f.ImpactType, f.Kind, f.MethodologyVersion = ind.Code, ind.ImpactType, ind.Kind, ind.MethodologyVersion
+		} else {
+			f.ImpactType, f.Value, f.Organisations = impact.ImpactTypeCode(c.indicator), nil, int(*number(c.value)/impact.One)
+		}
+		if c.quarter {
+			f.Period = f.Period.Buckets(impact.Quarter)[3]
 		}
 		if c.value == "" {
-			out[i].Figure.Status = impact.Suppressed
+			f.Status = impact.Suppressed
 		}
 	}
 	text, err := release.Encode(a.catalogue, out)
@@ -101,11 +107,11 @@ func TestReleaseChanges(t *testing.T) {
 	refused(t, w.anonymous.get(t, "/v1/releases/latest/changes"), http.StatusNotFound, "not_found")
 
 	const metropole, villeurbanne = "metropole-200046977", "commune-69266"
-	a.publish(t, toldCell{"insertion_hours", metropole, "12", 1, release.FirstRelease, ""}, toldCell{"insertion_hours", villeurbanne, "3", 1, release.FirstRelease, ""})
-	a.publish(t, toldCell{"insertion_hours", metropole, "15.5", 2, release.LateSubmissions, "12"}, toldCell{"insertion_hours", villeurbanne, "3", 1, release.FirstRelease, ""},
-		toldCell{"waste_collected", metropole, "", 2, release.FirstRelease, ""})
-	a.publish(t, toldCell{"insertion_hours", metropole, "16", 3, release.Corrections, "15.5"}, toldCell{"insertion_hours", villeurbanne, "", 3, release.DisclosureChange, "3"},
-		toldCell{"waste_collected", metropole, "9", 3, release.DisclosureChange, ""})
+	a.publish(t, toldCell{"insertion_hours", metropole, "12", 1, release.FirstRelease, "", false}, toldCell{"insertion_hours", villeurbanne, "3", 1, release.FirstRelease, "", false})
+	a.publish(t, toldCell{"insertion_hours", metropole, "15.5", 2, release.LateSubmissions, "12", false}, toldCell{"insertion_hours", villeurbanne, "3", 1, release.FirstRelease, "", false},
+		toldCell{"waste_collected", metropole, "", 2, release.FirstRelease, "", false})
+	a.publish(t, toldCell{"insertion_hours", metropole, "16", 3, release.Corrections, "15.5", false}, toldCell{"insertion_hours", villeurbanne, "", 3, release.DisclosureChange, "3", false},
+		toldCell{"waste_collected", metropole, "9", 3, release.DisclosureChange, "", false})
 	w.serves(t, a)
 
 	rows := func(a answer) (out []string) {
@@ -179,5 +185,21 @@ func TestReleaseChanges(t *testing.T) {
 	refused(t, gone, http.StatusGone, "release_withdrawn")
 	if a := w.anonymous.get(t, "/v1/releases/3/changes"); a.at(t, "/meta/since") != "1" || a.at(t, "/meta/row_count") != json.Number("3") {
 		t.Errorf("%s", a.body)
+	}
+}
+
+// Counts have years only: their latest period is no quarter.
+func TestLatestPeriodOfCounts(t *testing.T) {
+	w := embedded(t)
+	a := &archive{catalogue: w.config.Catalogue, units: map[string][]*release.Sealed{}}
+	a.publish(t, toldCell{"insertion_hours", "metropole-200046977", "3", 1, release.FirstRelease, "", true}, toldCell{"inclusion", "metropole-200046977", "14", 1, release.FirstRelease, "", false})
+	w.serves(t, a)
+	counts := w.anonymous.get(t, "/v1/aggregates?impact_type=inclusion&group_by=impact_type,territory,period&territory=metropole-200046977&period=latest")
+	if counts.at(t, "/data/0/period") != "2025" || counts.at(t, "/data/0/n_organisations") != json.Number("14") {
+		t.Errorf("%s", counts.body)
+	}
+	hours := w.anonymous.get(t, "/v1/aggregates?indicator=insertion_hours&territory=metropole-200046977&period=latest")
+	if hours.at(t, "/data/0/period") != "2025-Q4" || hours.at(t, "/data/0/value") != json.Number("3") {
+		t.Errorf("%s", hours.body)
 	}
 }
