@@ -22,6 +22,7 @@ import (
 	"github.com/grandlyon/retombees/api"
 	"github.com/grandlyon/retombees/pkg/calculation"
 	"github.com/grandlyon/retombees/pkg/export"
+	"github.com/grandlyon/retombees/pkg/format"
 	"github.com/grandlyon/retombees/pkg/impact"
 	"github.com/grandlyon/retombees/pkg/release"
 )
@@ -68,7 +69,9 @@ func (x *exporter) publish(t testing.TB, value int64) impact.Release {
 	t.Helper()
 	ctx := context.Background()
 	cat := x.config.Catalogue
-	place := func(id impact.TerritoryID) impact.TerritoryKey { return cat.Gazetteer().At(id, impact.Vintage(2026).Day()).Key }
+	place := func(id impact.TerritoryID) impact.TerritoryKey {
+		return cat.Gazetteer().At(id, impact.Vintage(2026).Day()).Key
+	}
 	q := func(n int64) *impact.Quantity { v := impact.Quantity(n) * impact.One / 2; return &v }
 	latest, err := x.store.PublicReleases(ctx)
 	must(t, err)
@@ -98,7 +101,9 @@ func (x *exporter) publish(t testing.TB, value int64) impact.Release {
 			c.Cut, c.Figure.Codes = calculation.ByOrganisationClass, []string{code}
 		})
 	}
-	add(&women, "women_share", "metropole-200046977", year, q(1), func(c *release.Cell) { c.Figure.Numerator, c.Figure.Denominator, c.Figure.Additive = q(50), q(100), false })
+	add(&women, "women_share", "metropole-200046977", year, q(1), func(c *release.Cell) {
+		c.Figure.Numerator, c.Figure.Denominator, c.Figure.Additive = q(50), q(100), false
+	})
 	women = append(women, release.Cell{Moved: 1, Cause: release.FirstRelease, Figure: calculation.Figure{ImpactType: "inclusion", Territory: place("commune-69266"), Vintage: 2026, Period: year, Status: impact.Normal, Organisations: 7, Observations: 9}},
 		release.Cell{Moved: 1, Cause: release.FirstRelease, Figure: calculation.Figure{ImpactType: "inclusion", Territory: place("commune-69123"), Vintage: 2026, Period: year, Status: impact.Suppressed}})
 	units := []release.Sealed{x.sealed(t, "insertion_hours", 2024, hours), x.sealed(t, "women_share", 2024, women)}
@@ -205,13 +210,18 @@ func TestExportsHoldTheFiguresOfARelease(t *testing.T) {
 				for name, v := range a {
 					if other, has := r[name]; has && other != v {
 						t.Errorf("%s of %v: %q in the answer, %q in the file", name, a, v, other)
-					} else if !has && v != "" && name != "additive" {
+					} else if !has && v != "" {
 						t.Errorf("the file has no column %s=%q", name, v)
 					}
 				}
 			}
 			if !found && a["obs_status"] != "O" {
 				t.Errorf("%v is not in the file", a)
+			}
+		}
+		for _, name := range strings.Split(strings.SplitN(string(query.body), "\r\n", 2)[0]+","+strings.SplitN(string(whole.body), "\r\n", 2)[0], ",") {
+			if !format.IsDescribed(name) {
+				t.Errorf("column %s has no description for those who read the file", name)
 			}
 		}
 		counts := csvTable(t, x.anonymous.get(t, "/v1/exports/impact-contributors.csv").body, ',')

@@ -139,6 +139,15 @@ func columns(cat *impact.Catalogue, counts, cutting bool) []column {
 		}
 		return format.Integer(int64(f.Figure.DaysCovered))
 	})
+	remark("additive", func(f *figure) cell {
+		switch f.Figure.Kind {
+		case impact.Flow, impact.SignedFlow, impact.Stock:
+			if !f.Figure.Additive && f.Figure.Value != nil { // one of its parts is of an older release
+				return format.Code("false")
+			}
+		}
+		return cell{}
+	})
 	return cs
 }
 

@@ -78,6 +78,7 @@ var vocabulary = map[string]Concept{
 	"mean":              {Type: NumberType, Role: Measure, SDMX: "MEAN", About: impact.Text{FR: "Moyenne", EN: "Mean"}},
 	"count_true":        {Type: IntegerType, Role: Measure, SDMX: "COUNT_TRUE", About: impact.Text{FR: "Réponses « oui »", EN: "Answers “yes”"}},
 	"count_answered":    {Type: IntegerType, Role: Measure, SDMX: "COUNT_ANSWERED", About: impact.Text{FR: "Réponses", EN: "Answers"}},
+	"additive":          {Type: StringType, SDMX: "ADDITIVE", About: impact.Text{FR: "false quand le chiffre peut différer de la somme de ses parties, l'une d'elles étant plus ancienne", EN: "false where the figure may differ from the sum of its parts, one of them being older"}},
 	"days_covered":      {Type: IntegerType, Role: Measure, SDMX: "DAYS_COVERED", About: impact.Text{FR: "Jours couverts par la moyenne, au moins", EN: "Days covered by the average, at least"}},
 
 	// lists of codes
