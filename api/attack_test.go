@@ -255,11 +255,12 @@ var attacks = map[string][]attempt{
 	"POST /v1/releases/:id/withdraw": {{path: "/v1/releases/{candidate}/withdraw", body: object{"reason": object{"fr": "x", "en": "x"}}, want: "401 403 403 403 409 409 403"}},
 	"GET /v1/releases/:id/audit":     {{path: "/v1/releases/{candidate}/audit", want: "401 403 403 403 403 403 403"}},
 
-	"GET /v1/datasets":                       {{path: "/v1/datasets", want: open}},
-	"GET /v1/datasets/:id":                   {{path: "/v1/datasets/impact-aggregates", want: open}},
-	"GET /v1/datasets/:id/versions":          {{path: "/v1/datasets/impact-aggregates/versions", want: open}},
-	"GET /v1/datasets/:id/versions/:version": {{path: "/v1/datasets/impact-aggregates/versions/1", want: nothing}},
-	"GET /v1/exports/:file":                  {{path: "/v1/exports/impact-aggregates.csv", want: nothing}, {path: "/v1/exports/impact-aggregates@1.csv", want: nothing}},
+	"GET /v1/datasets":                               {{path: "/v1/datasets", want: open}},
+	"GET /v1/datasets/:id":                           {{path: "/v1/datasets/impact-aggregates", want: open}},
+	"GET /v1/datasets/:id/versions":                  {{path: "/v1/datasets/impact-aggregates/versions", want: open}},
+	"GET /v1/datasets/:id/versions/:version":         {{path: "/v1/datasets/impact-aggregates/versions/1", want: nothing}},
+	"GET /v1/datasets/:id/versions/:version/changes": {{path: "/v1/datasets/impact-aggregates/versions/1/changes", want: nothing}},
+	"GET /v1/exports/:file":                          {{path: "/v1/exports/impact-aggregates.csv", want: nothing}, {path: "/v1/exports/impact-aggregates@1.csv", want: nothing}},
 
 	"GET /v1/networks":     {{path: "/v1/networks", want: open}},
 	"GET /v1/networks/:id": {{path: "/v1/networks/FEDATE", want: open}},

@@ -215,7 +215,7 @@ func (s *server) datasetVersion(id impact.DatasetID, r *impact.Release) DatasetV
 	n := strconv.Itoa(int(r.Number))
 	v.Links.Self = s.PublicURL + "/v1/datasets/" + string(id) + "/versions/" + n
 	v.Links.Release = s.PublicURL + "/v1/releases/" + n
-	v.Links.Changes = v.Links.Release + "/changes"
+	v.Links.Changes = v.Links.Self + "/changes"
 	return v
 }
 
@@ -237,6 +237,50 @@ func (s *server) getDatasetVersion(c *call) error {
 		return err
 	}
 	return s.oneDataset(c, n)
+}
+
+// listDatasetVersionChanges tells what a version changed.
+//
+//	@Summary		What a version of a dataset changed
+//	@Description	The changes of the release the version is, as GET /v1/releases/{n}/changes gives them. Only datasets of figures have some: of the lists of codes, compare the files.
+//	@ID				listDatasetVersionChanges
+//	@Tags			publication
+//	@Produce		json
+//	@Param			id				path		string	true	"Id of the dataset"		example(impact-aggregates)
+//	@Param			version			path		string	true	"Number of the release, or `latest`"	example(3)
+//	@Param			since			query		int		false	"Number of an older release; the one before when absent"	minimum(1)	example(2)
+//	@Param			change			query		string	false	"Changes of one sort only"	Enums(new, revised, withheld, disclosed, gone)
+//	@Param			indicator		query		string	false	"Cells of one indicator"	example(insertion_hours)
+//	@Param			impact_type		query		string	false	"Counts of one impact type"	example(inclusion.insertion)
+//	@Param			territory		query		string	false	"Cells of one territory"	example(commune-69266)
+//	@Param			limit			query		int		false	"Rows of a page"	minimum(1)	maximum(1000)	default(100)
+//	@Param			cursor			query		string	false	"Where to go on, from links.next"
+//	@Success		200				{object}	ReleaseChangePage
+//	@Success		304				"Nothing moved"
+//	@Failure		default			{object}	Problem
+//	@Router			/v1/datasets/{id}/versions/{version}/changes [get]
+func (s *server) listDatasetVersionChanges(c *call) error {
+	d := impact.DatasetByID(impact.DatasetID(c.param("id")))
+	if d == nil {
+		return noDataset()
+	}
+	if !d.Figures {
+		return &impact.Error{
+			Kind: impact.NotFound, Code: "not_found",
+			Detail: bilingual("Les changements d'une liste de codes ne sont pas tenus.", "The changes of a list of codes are not kept."),
+			Hint:   bilingual("Comparez les fichiers des deux versions.", "Compare the files of the two versions."),
+		}
+	}
+	return s.listReleaseChanges(c)
+}
+
+// releaseAsked is the release of the address: the version of a dataset, or the
+// release itself.
+func (c *call) releaseAsked() string {
+	if v := c.param("version"); v != "" {
+		return v
+	}
+	return c.param("id")
 }
 
 // dataset writes a dataset; n is the version asked for, 0 for the latest.

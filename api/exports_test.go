@@ -350,6 +350,11 @@ func TestExportsAreFiles(t *testing.T) {
 			t.Errorf("another replica: %v", err)
 		}
 		must(t, replica.Content.Close())
+		changes := x.anonymous.get(t, "/v1/datasets/impact-aggregates/versions/2/changes")
+		if changes.at(t, "/data/0/territory") != "commune-69266" || changes.at(t, "/meta/row_count") != json.Number("1") {
+			t.Errorf("%s", changes.body)
+		}
+		refused(t, x.anonymous.get(t, "/v1/datasets/indicators/versions/2/changes"), 404, "not_found")
 		// A withdrawn version is gone, and says what took its place.
 		asks := impact.Principal{Client: "publisher", Role: impact.RoleAdministrator, Scopes: impact.AllowedScopes(impact.RoleAdministrator)}
 		_, err = x.store.WithdrawRelease(context.Background(), asks, "1", 0, impact.Text{FR: "Erreur d'unité.", EN: "Wrong unit."}, 2)

@@ -156,7 +156,7 @@ func (s *server) compared(c *call) (from, to *release.Set, err error) {
 	if s.Releases == nil {
 		return nil, nil, noRelease(c)
 	}
-	ctx, word := c.r.Context(), c.param("id")
+	ctx, word := c.r.Context(), c.releaseAsked()
 	read := func(r Released, err error) (*release.Set, error) {
 		if err != nil {
 			return nil, err

@@ -163,6 +163,7 @@ func Routes() []Route {
 		{Method: "GET", Path: "/v1/datasets/:id", handle: (*server).getDataset, Access: public, Cache: cacheDocument, Produces: append([]Format{FormatJSON}, rdfFormats...), Counting: Documents},
 		{Method: "GET", Path: "/v1/datasets/:id/versions", handle: (*server).listDatasetVersions, Access: public, Cache: cacheDocument, Counting: Documents},
 		{Method: "GET", Path: "/v1/datasets/:id/versions/:version", handle: (*server).getDatasetVersion, Access: public, Cache: cacheDocument, Counting: Documents},
+		{Method: "GET", Path: "/v1/datasets/:id/versions/:version/changes", handle: (*server).listDatasetVersionChanges, Access: public, Params: "since change indicator impact_type territory", Paged: true, Heavy: true},
 		{Method: "GET", Path: "/v1/exports/:file", handle: (*server).getExport, Access: public, Cache: cacheDocument, Produces: exportFormats, Counting: Documents},
 		{Method: "GET", Path: "/id/:name", handle: (*server).identifiedAlone, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},
 		{Method: "GET", Path: "/id/:kind/:name", handle: (*server).identified, Access: public, Cache: cacheDocument, Produces: rdfFormats, Counting: Documents},

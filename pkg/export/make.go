@@ -388,7 +388,7 @@ func write[R any](w io.Writer, k *impact.FileKind, columns []format.Column[R], r
 		return format.WriteGeoJSON(w, columns, rows, shape, about)
 	case impact.XLSXFile.Name:
 		if len(rows) >= format.MaxSheetRows {
-			rows = rows[:format.MaxSheetRows-1]
+			return fmt.Errorf("%d rows are more than a sheet holds", len(rows))
 		}
 		return format.WriteXLSX(w, columns, rows, format.Book{About: about, Codes: format.CodeLabels(columns, rows)})
 	case impact.NDJSONFile.Name:
