@@ -10,7 +10,7 @@ import (
 func (c caller) eventually(t *testing.T, path string, as func(map[string]any) bool) map[string]any {
 	t.Helper()
 	var last map[string]any
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		var err error
 		if _, last, err = c.do("GET", path, ""); err == nil && as(last) {
 			return last
@@ -28,8 +28,8 @@ func TestAReleaseSurvivesItsServer(t *testing.T) {
 		if strings.HasSuffix(t.Name(), "/sqlite") {
 			p = demoPlace(t)
 		}
-		p.env = append(p.env, "RETOMBEES_RELEASE_LEASE=1s", "RETOMBEES_RELEASE_WORKERS=1")
-		s := p.serve(t, "--demo")
+		p.env = append(p.env, "RETOMBEES_RELEASE_LEASE=3s")
+		s := p.serve(t, "--demo", "--public-url", "http://retombees.example")
 		anyone, steward := caller{base: s.base}, s.as(demoStewardClient)
 		before := anyone.must(t, 200, "GET", "/v1/releases/latest", "")
 		if before["number"] != 2.0 || before["counts"].(map[string]any)["revised"] == 0.0 || before["counts"].(map[string]any)["new"] == 0.0 {
@@ -38,13 +38,13 @@ func TestAReleaseSurvivesItsServer(t *testing.T) {
 		id := steward.must(t, 202, "POST", "/v1/releases", `{"publish":true}`)["id"].(string)
 		steward.eventually(t, "/v1/releases/"+id, func(r map[string]any) bool {
 			if r["state"] != "building" {
-				t.Fatalf("it was done before it could be killed: %v", r)
+				t.Fatalf("it is not there to be killed: %v", r)
 			}
 			return r["progress"].(map[string]any)["units_done"] != 0.0
 		})
 		s.kill()
 
-		s = p.serve(t, "--demo")
+		s = p.serve(t, "--demo", "--public-url", "http://retombees.example")
 		anyone.base, steward.base = s.base, s.base
 		if now := anyone.must(t, 200, "GET", "/v1/releases", ""); now["meta"].(map[string]any)["row_count"] != 2.0 {
 			t.Errorf("half a release is seen: %v", now)

@@ -77,9 +77,10 @@ type Bench struct {
 	// Audited is what the auditor found in a unit of that release which was made from
 	// the same, nil when there is none.
 	Audited func(*release.Sealed) (*impact.ReleaseAudit, error)
-	// Keep takes units as they are sealed, in any order; Found what the auditor says
-	// of them; Progress how many are done. All are safe for concurrent use.
+	// Keep takes units as they are sealed, Sealed gives one back; Found takes what the
+	// auditor says of them; Progress how many are done. All are safe for concurrent use.
 	Keep     func(release.Sealed) error
+	Sealed   func(release.Unit) (*release.Sealed, error)
 	Found    func(impact.ReleaseAudit) error
 	Progress func(done, total int)
 }
@@ -248,7 +249,7 @@ func (c *Config) build(ctx context.Context, job *impact.ReleaseJob, progress fun
 		return made, err
 	}
 	shelf := &shelf{store: c.Store, job: job, ctx: ctx}
-	b.Keep, b.Found = shelf.keep, shelf.found
+	b.Keep, b.Sealed, b.Found = shelf.keep, shelf.sealed, shelf.found
 	if made, err = c.Make(ctx, b); err != nil {
 		return made, err
 	}
@@ -290,8 +291,28 @@ func (s *shelf) keep(u release.Sealed) error {
 func (s *shelf) found(a impact.ReleaseAudit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.audits = append(s.audits, a)
-	return nil
+	if s.audits = append(s.audits, a); len(s.audits) < shelfUnits {
+		return nil
+	}
+	return s.write()
+}
+
+// sealed reads a unit back as the next release will.
+func (s *shelf) sealed(u release.Unit) (*release.Sealed, error) {
+	s.mu.Lock()
+	var err error
+	if len(s.units) > 0 {
+		err = s.write()
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	kept, err := s.store.UnitBefore(s.ctx, s.job.Key, u)
+	if err == nil && kept == nil {
+		err = fmt.Errorf("unit %s %d was not kept", u.Family, u.Year)
+	}
+	return kept, err
 }
 
 func (s *shelf) flush() error {
