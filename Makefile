@@ -102,7 +102,7 @@ openapi: ## write openapi.yaml and docs/openapi.json from the annotations
 	go run ./cmd/openapi
 
 .PHONY: bench
-bench: postgres nginx ## measure: the benchmarks of the packages, then the load on a running binary
+bench: postgres nginx glpk ## measure: the benchmarks of the packages, then the load on a running binary
 	go test -run '^$$' -bench . -benchmem ./...
 	@if [ -d cmd/load ]; then $(MAKE) --no-print-directory build && go run ./cmd/load; fi
 

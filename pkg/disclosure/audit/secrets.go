@@ -89,25 +89,32 @@ func weigh(t *disclosure.Table, s *disclosure.Sum) *weighed {
 		}
 		return m[g]
 	}
-	for _, x := range s.Terms {
-		f := &t.Facts[x.Fact]
+	var weight, v, x big.Int
+	whole := w.unit.IsInt64() && w.unit.Int64() == 1
+	for _, term := range s.Terms {
+		f := &t.Facts[term.Fact]
 		if f.Waived {
 			continue
 		}
-		if w.gross[f.Group] == nil {
+		gross := w.gross[f.Group]
+		if gross == nil {
 			w.groups = append(w.groups, f.Group)
+			gross = at(w.gross, f.Group)
 		}
-		weight := new(big.Int).Quo(w.unit, big.NewInt(x.Den))
-		weight.Mul(weight, big.NewInt(x.Num))
-		v := new(big.Int).Mul(weight, big.NewInt(int64(f.Value)))
-		w.value.Add(w.value, v)
-		at(w.net, f.Group).Add(at(w.net, f.Group), v)
-		at(w.gross, f.Group).Add(at(w.gross, f.Group), new(big.Int).Abs(v))
-		plus, minus = plus || x.Num > 0, minus || x.Num < 0
+		weight.SetInt64(term.Num)
+		if !whole {
+			weight.Mul(&weight, v.Quo(w.unit, x.SetInt64(term.Den)))
+		}
+		v.Mul(&weight, x.SetInt64(int64(f.Value)))
+		w.value.Add(w.value, &v)
+		net := at(w.net, f.Group)
+		net.Add(net, &v)
+		gross.Add(gross, v.Abs(&v))
+		plus, minus = plus || term.Num > 0, minus || term.Num < 0
 		w.signed = w.signed || f.Signed
 		if f.Max > 0 && f.Value <= f.Max {
-			rest := weight.Mul(weight, big.NewInt(int64(f.Max-f.Value)))
-			at(w.left, f.Group).Add(at(w.left, f.Group), rest.Abs(rest))
+			left := at(w.left, f.Group)
+			left.Add(left, v.Abs(v.Mul(&weight, x.SetInt64(int64(f.Max-f.Value)))))
 		} else {
 			w.bounded = false
 		}
