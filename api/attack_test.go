@@ -40,6 +40,7 @@ const (
 	agreed    = "401 200 403 200 200 403 200" // a buyer: those that consented
 	silent    = "401 404 403 403 403 403 403" // the organisation's own word
 	notTheirs = "401 404 403 404 404 404 404"
+	noneYet   = "404 404 404 404 404 404 404"
 	adminOnly = "401 403 403 403 403 %s 403"
 	nothing   = "404 404 404 404 404 404 404"
 	prepared  = "404 404 404 404 200 200 404" // by those who publish releases
@@ -313,6 +314,9 @@ var attacks = map[string][]attempt{
 	"DELETE /v1/import-mappings/:id":          {{path: "/v1/import-mappings/{mapping}", h: stale, want: closed}},
 
 	"GET /v1/aggregates": {
+		// Nothing is published yet, for anybody.
+		{path: "/v1/aggregates?indicator=insertion_hours&territory=metropole-200046977&period=2024", want: noneYet},
+		{path: "/v1/aggregates?organisation={atelier}&indicator=insertion_hours&territory=metropole-200046977&period=2024", want: noneYet},
 		{path: "/v1/aggregates?organisation={atelier}" + figures, want: "401 403 403 403 200 403 403"},
 		{path: "/v1/aggregates?organisation=siren:732829320" + figures, want: "401 403 403 403 200 403 403"},
 		{path: "/v1/aggregates?group_by=organisation,period" + figures, want: "401 403 403 403 200 403 403"},

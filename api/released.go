@@ -404,15 +404,30 @@ func (q *aggregateQuery) releaseText() string {
 
 // releasedTag names an answer of a release: the release, what was asked, and
 // the program that wrote it down.
-func (s *server) releasedTag(c *call, q *aggregateQuery) string {
-	id := digest([]byte(q.published.Digest), []byte(s.Version))
-	return c.weakTag(q.releaseText() + "-" + hex(id[:4]))
+func (s *server) releasedTag(c *call, q *aggregateQuery) (string, error) {
+	var outlines string
+	if c.drawn() {
+		shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+		if err != nil {
+			return "", err
+		}
+		outlines = shapes.tag
+	}
+	id := digest([]byte(q.published.Digest), []byte(s.Version), []byte(outlines))
+	return c.weakTag(q.releaseText() + "-" + hex(id[:4])), nil
 }
+
+// drawn tells that the answer holds outlines, which are no part of the release:
+// they may be loaded again.
+func (c *call) drawn() bool { return c.format.Name == FormatGeoJSON.Name }
 
 // fromRelease serves an answer that a release alone decides: the caller has it,
 // or it is kept, or it is computed once for all who ask at that moment.
 func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer, error)) error {
-	tag := s.releasedTag(c, q)
+	tag, err := s.releasedTag(c, q)
+	if err != nil {
+		return err
+	}
 	if c.r.Method != http.MethodGet {
 		a, err := compute()
 		if err != nil {
@@ -423,8 +438,12 @@ func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer
 		return nil
 	}
 	c.w.Header().Set("Cache-Control", q.cacheControl())
+	if c.drawn() {
+		c.w.Header().Set("Cache-Control", cacheLatest)
+	}
+	again := q.asOf.IsZero() && !c.drawn()
 	if c.has(tag, lastModified(q.published)) {
-		if q.asOf.IsZero() {
+		if again {
 			s.answers.ask(c, q, s.answers.promise(tag, lastModified(q.published)))
 		}
 		return nil
@@ -439,7 +458,7 @@ func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer
 	if err != nil {
 		return s.leadOn(q, err)
 	}
-	if q.asOf.IsZero() {
+	if again {
 		s.answers.ask(c, q, a)
 	}
 	c.send(a)

@@ -504,6 +504,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 		case kept:
 			now = *before
 			now.Figure.Vintage = b.lattice.vintage // its territory is in force in both
+			now.Figure.Additive = false // the figures around it may have moved
 		default:
 			if hidden {
 				withhold(&now)
