@@ -48,6 +48,8 @@ type Config struct {
 	OpenAPIJSON, OpenAPIYAML []byte
 	DocsUI                   fs.FS
 	DocsPolicy               string
+	// Guides are pages served beside it, in Markdown; nil for none.
+	Guides fs.FS
 
 	// Verifier turns an access token into its principal. Issuer signs tokens,
 	// Keys publishes what they are verified with; Tokens and Revocations serve

@@ -42,7 +42,7 @@ func (w *world) configure(t testing.TB, catalogue *impact.Catalogue) {
 	t.Cleanup(w.builder.Close)
 	w.config = api.Config{
 		PublicURL: publicURL, Version: "0.0.0-test", Now: now, NewID: newID, Log: slog.New(slog.NewJSONHandler(w.log, nil)), CursorKey: cursorKey,
-		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
+		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy, Guides: docs.Guides,
 		Verifier: w.issuer, Issuer: w.issuer, Keys: w.issuer, Tokens: w.issuer, Revocations: s,
 		Clients: s, Assertions: w.issuer, UsedAssertions: s, APIKeys: s, KeyRing: auth.NewKeyRing(s, now),
 		Rates: patient, AccessLog: s, Logs: s,

@@ -300,6 +300,9 @@ func (s *server) asset(c *call, name string) error {
 		return impact.NotFoundError()
 	}
 	b, err := fs.ReadFile(s.DocsUI, name)
+	if err != nil && s.Guides != nil && path.Ext(name) == ".md" {
+		b, err = fs.ReadFile(s.Guides, name)
+	}
 	if err != nil {
 		return impact.NotFoundError()
 	}

@@ -452,3 +452,16 @@ func stable(h http.Header) http.Header {
 	}
 	return h
 }
+
+// What an answer refers to can be read.
+func TestPagesOfTheMethodAreServed(t *testing.T) {
+	w := embedded(t)
+	for _, page := range []string{"/docs/method.md", "/docs/guide-open-data.md"} {
+		a := w.anonymous.get(t, page)
+		if a.status != http.StatusOK || !strings.HasPrefix(a.header.Get("Content-Type"), "text/plain") || !strings.Contains(a.header.Get("Cache-Control"), "public") || len(a.body) < 500 {
+			t.Errorf("%s: %d %v", page, a.status, a.header)
+		}
+	}
+	refused(t, w.anonymous.get(t, "/docs/docs.go"), http.StatusNotFound, "not_found")
+	refused(t, w.anonymous.get(t, "/docs/nothing.md"), http.StatusNotFound, "not_found")
+}

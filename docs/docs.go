@@ -74,6 +74,12 @@ var OpenAPIYAML = sync.OnceValue(func() []byte {
 	return text
 })
 
+// Guides are the pages that are served beside the contract: the method, how
+// secrets are kept, how to begin.
+//
+//go:embed *.md
+var Guides embed.FS
+
 // UI is the documentation page: ui/index.html and what it loads. It asks nothing of other hosts and has no inline script
 // or style sheet, so that a strict Content-Security-Policy can be served with it (UIPolicy).
 //

@@ -223,7 +223,7 @@ func (c serveCmd) handler(w *world, p *parts) (http.Handler, error) {
 	h, err := api.New(api.Config{
 		PublicURL: c.PublicURL, Version: programVersion(), Demo: p.demo,
 		Now: w.now, NewID: w.newID, Log: w.log, Stopping: w.ctx, CursorKey: p.cursorKey,
-		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy,
+		OpenAPIJSON: docs.OpenAPIJSON, OpenAPIYAML: docs.OpenAPIYAML(), DocsUI: ui, DocsPolicy: docs.UIPolicy, Guides: docs.Guides,
 		Verifier: p.issuer, Issuer: p.issuer, Keys: p.issuer, Tokens: p.issuer, Revocations: s,
 		Clients: s, Assertions: p.issuer, UsedAssertions: s, APIKeys: s, KeyRing: p.keyRing,
 		Rates: c.rates(), TrustedProxies: c.TrustedProxies, AccessLog: s, Logs: s,
