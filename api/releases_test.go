@@ -191,3 +191,28 @@ func (w *world) auditor(t *testing.T, name string, scopes ...impact.Scope) *call
 	must(t, err)
 	return x.with(token)
 }
+
+// A buyer hears of a release that was published, and of nothing before.
+func TestAReleaseIsAnnounced(t *testing.T) {
+	databases(t, func(t *testing.T, w *world) {
+		at := newCRM(t)
+		secret := w.buyer.subscribe(t, object{"url": at.URL, "types": []string{"fr.grandlyon.retombees.release.published.v1"}}).at(t, "/secret")
+		candidate := w.candidate(t, object{})
+		w.tell(t)
+		if events := at.events(t, secret); len(events) != 0 {
+			t.Errorf("a candidate is announced: %v", events)
+		}
+		if a := w.steward.post(t, "/v1/releases/1/publish", nil); a.status != http.StatusOK {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		w.tell(t)
+		events := at.events(t, secret)
+		if len(events) != 1 || events[0]["subject"] != "releases/1" {
+			t.Fatalf("%v", events)
+		}
+		data := events[0]["data"].(object)
+		if data["release"] != "1" || data["state"] != "published" || data["links"].(object)["release"] != publicURL+"/v1/releases/1" || strings.Contains(fmt.Sprint(events[0]), candidate.at(t, "/id").(string)) {
+			t.Errorf("%v", events[0])
+		}
+	})
+}
