@@ -293,14 +293,14 @@ func (m *maker) describe(s *Sum, line int32) {
 }
 
 // group is who counts as one contributor in secrecy.
-func (o *member) group() string {
+func (m *member) group() string {
 	switch {
-	case o.Group != "":
-		return o.Group
-	case o.LegalUnit != "":
-		return o.LegalUnit
+	case m.Group != "":
+		return m.Group
+	case m.LegalUnit != "":
+		return m.LegalUnit
 	}
-	return "key:" + strconv.FormatInt(int64(o.Key), 10) // a cell came before its organisation
+	return "key:" + strconv.FormatInt(int64(m.Key), 10) // a cell came before its organisation
 }
 
 // Group tells which group an organisation belongs to today; false when the cube

@@ -211,7 +211,7 @@ func (a *archive) check(name string, u Unit, solver bool) (secrets int) {
 		for i := range t.Published {
 			before = append(before, &t.Published[i])
 		}
-		for _, b := range attack.Solve(a.t, t, audit.Told(t, decisions, disclosure.Strict1).Sums(), some) {
+		for _, b := range attack.Solve(a.t, t, audit.Told(t, decisions, disclosure.Strict1), some) {
 			if len(attack.Solve(a.t, t, before, []audit.Secret{*b.Secret})) == 0 {
 				a.t.Errorf("%s, %v: solver: %s", name, u, b)
 			}

@@ -38,7 +38,7 @@ func (b Breach) String() string {
 // decisions; nil decisions show all that the rules alone allow.
 func Attack(t testing.TB, table *disclosure.Table, decisions []disclosure.Decision, rules disclosure.Rules) []Breach {
 	t.Helper()
-	return Solve(t, table, audit.Told(table, decisions, rules).Sums(), audit.Secrets(table, rules))
+	return Solve(t, table, audit.Told(table, decisions, rules), audit.Secrets(table, rules))
 }
 
 // batch is how many secrets one program holds.
@@ -180,7 +180,7 @@ func run(t testing.TB, program string, rows int) []float64 {
 	if err := os.WriteFile(lp, []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(Solver(t), "--lp", lp, "--write", sol).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), Solver(t), "--lp", lp, "--write", sol).CombinedOutput()
 	if err != nil {
 		t.Fatalf("glpsol: %v\n%s", err, out)
 	}

@@ -199,7 +199,7 @@ func optimum(t testing.TB, table *disclosure.Table, rules disclosure.Rules, room
 	if err := os.WriteFile(lp, []byte(program), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(Solver(t), "--lp", lp, "--cuts", "--tmlim", "60", "--write", sol).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), Solver(t), "--lp", lp, "--cuts", "--tmlim", "60", "--write", sol).CombinedOutput()
 	if err != nil {
 		t.Fatalf("glpsol: %v\n%s", err, out)
 	}

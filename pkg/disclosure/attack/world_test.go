@@ -186,9 +186,7 @@ func (w *world) table() *disclosure.Table {
 			}
 		}
 	}
-	for _, s := range w.withheld {
-		t.Secrets = append(t.Secrets, s)
-	}
+	t.Secrets = append(t.Secrets, w.withheld...)
 	for i := range t.Figures {
 		f := &t.Figures[i]
 		was := w.last[f.Name]

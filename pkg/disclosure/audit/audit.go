@@ -78,7 +78,7 @@ func Run(t *disclosure.Table, decisions []disclosure.Decision, rules disclosure.
 	}
 	secrets := Secrets(t, rules)
 	r := &Report{Figures: len(t.Figures), Secrets: len(secrets)}
-	told := Told(t, decisions, rules)
+	told := tell(t, decisions, rules)
 	for _, f := range told.figures {
 		if f {
 			r.Shown++
@@ -126,8 +126,13 @@ type told struct {
 	figures       []bool
 }
 
-// Told gathers what everybody knows under these decisions.
-func Told(t *disclosure.Table, decisions []disclosure.Decision, rules disclosure.Rules) told {
+// Told gathers all sums that everybody knows under these decisions; see Run.
+func Told(t *disclosure.Table, decisions []disclosure.Decision, rules disclosure.Rules) []*disclosure.Sum {
+	k := tell(t, decisions, rules)
+	return slices.Concat(k.before, k.shown)
+}
+
+func tell(t *disclosure.Table, decisions []disclosure.Decision, rules disclosure.Rules) told {
 	k := told{figures: make([]bool, len(t.Figures))}
 	for i := range t.Published {
 		k.before = append(k.before, &t.Published[i])
@@ -150,6 +155,3 @@ func Told(t *disclosure.Table, decisions []disclosure.Decision, rules disclosure
 	}
 	return k
 }
-
-// Sums are all that is told.
-func (k told) Sums() []*disclosure.Sum { return slices.Concat(k.before, k.shown) }

@@ -42,7 +42,7 @@ type mark struct {
 
 func newSystem(t *disclosure.Table, k told, secrets []Secret) *system {
 	s := &system{secrets: secrets, owned: map[int32][]int32{}}
-	sums := k.Sums()
+	sums := slices.Concat(k.before, k.shown)
 	before := len(k.before)
 	for i := range secrets {
 		sums = append(sums, secrets[i].Sum)
