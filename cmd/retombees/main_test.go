@@ -348,11 +348,14 @@ func TestThePrintedCommandsWorkAsTheyAre(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers := json.NewDecoder(bytes.NewReader(text))
-	var read, written, own, mandated map[string]any
-	for _, into := range []*map[string]any{&read, &written, &own, &mandated} {
+	var public, read, written, own, mandated map[string]any
+	for _, into := range []*map[string]any{&public, &read, &written, &own, &mandated} {
 		if err := answers.Decode(into); err != nil {
 			t.Fatalf("%v in\n%s", err, text)
 		}
+	}
+	if meta, _ := public["meta"].(map[string]any); meta["release"] != "2" || !strings.Contains(values(public), "2024=") {
+		t.Errorf("what everyone reads: %v", public)
 	}
 	if got := values(read); !strings.Contains(got, "2019=0.2") || !strings.Contains(got, "2021=0.8") || !strings.Contains(got, "2021=3400") {
 		t.Errorf("first read: %s", text)
