@@ -26,6 +26,8 @@ type engine struct {
 	heap   []int32
 	stamp  []int32 // by secret
 	clock  int32
+	turn   int
+	used   []uint64
 }
 
 type row struct {
@@ -46,6 +48,7 @@ type secret struct {
 type view struct {
 	basis []row
 	mark  bool // saved in undo
+	tried int  // the turn in which insider looked at it
 }
 
 // change is something to restore: a secret or a view.
@@ -344,13 +347,17 @@ func (e *engine) insider(s int32) int32 {
 		return -1
 	}
 	g := e.owner[f.cols[0]]
+	e.turn++
 	for _, c := range f.cols {
 		if e.owner[c] != g {
 			g = -1
 		}
 		for _, h := range e.pivotIn[c] {
-			if e.derives(h, s) {
-				return h
+			if e.views[h].tried != e.turn {
+				e.views[h].tried = e.turn
+				if e.derives(h, s) {
+					return h
+				}
 			}
 		}
 	}
@@ -372,12 +379,12 @@ func (e *engine) derives(g, s int32) bool {
 	if !e.minds(s, g) {
 		return false
 	}
-	used := make([]uint64, len(basis))
-	some := false
+	used, some := e.used[:0], false
 	for i := range basis {
-		used[i] = f.at(basis[i].pivot)
-		some = some || used[i] != 0
+		x := f.at(basis[i].pivot)
+		used, some = append(used, x), some || x != 0
 	}
+	e.used = used
 	if !some {
 		return false // or alone its own, which insider tells
 	}
@@ -386,9 +393,9 @@ func (e *engine) derives(g, s int32) bool {
 			continue
 		}
 		sum := uint64(0)
-		for j := range basis {
-			if used[j] != 0 {
-				sum = fieldAdd(sum, fieldMul(used[j], basis[j].at(c)))
+		for j, x := range used {
+			if x != 0 {
+				sum = fieldAdd(sum, fieldMul(x, basis[j].at(c)))
 			}
 		}
 		if sum != f.vals[i] {
@@ -496,7 +503,7 @@ func (e *engine) commit() {
 func (e *engine) rollback(rows int) {
 	for i := len(e.undo) - 1; i >= 0; i-- {
 		if c := &e.undo[i]; c.secret < 0 {
-			e.views[c.group] = view{basis: c.basis}
+			e.views[c.group].basis, e.views[c.group].mark = c.basis, false
 		} else {
 			e.secrets[c.secret].vector = c.was
 		}
