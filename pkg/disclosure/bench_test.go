@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"syscall"
 	"testing"
@@ -241,23 +242,34 @@ func TestTime(t *testing.T) {
 		}},
 	}
 	for _, k := range kinds {
-		var took []time.Duration
+		var exact, took []time.Duration
+		var total time.Duration
 		reasons := map[Reason]int{}
 		cells := 0
 		for range max(k.n, 1) {
 			table := k.make()
 			start := processorTime()
-			decisions := mustProtect(t, table, Strict1)
+			p, err := decide(table, Strict1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			exact = append(exact, processorTime()-start)
+			p.widen()
 			took = append(took, processorTime()-start)
-			for _, d := range decisions {
+			total += took[len(took)-1]
+			for _, d := range p.decisions {
 				reasons[d.Reason]++
 				cells++
 			}
 		}
+		slices.Sort(exact)
 		slices.Sort(took)
-		t.Logf("%s: %d tables, %d figures each; p50 %v, p95 %v, max %v; shown %.1f %%, would_tell %.1f %%, would_narrow %.1f %% %v", k.name, len(took), cells/len(took),
-			took[len(took)/2], took[len(took)*95/100], took[len(took)-1], 100*float64(reasons[Shown])/float64(cells),
-			100*float64(reasons[WouldTell])/float64(cells), 100*float64(reasons[WouldNarrow])/float64(cells), reasons)
+		share := func(r Reason) float64 { return 100 * float64(reasons[r]) / float64(cells) }
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		t.Logf("%s: %d tables of %d figures; exact p50 %v; with intervals p50 %v, p95 %v, max %v, together %v; shown %.1f %%, withheld alone %.1f %%, for exactness %.1f %%, for intervals %.1f %%; %d MB taken from the system so far",
+			k.name, len(took), cells/len(took), exact[len(exact)/2], took[len(took)/2], took[len(took)*95/100], took[len(took)-1], total,
+			share(Shown), 100-share(Shown)-share(WouldTell)-share(WouldNarrow), share(WouldTell), share(WouldNarrow), m.Sys>>20)
 	}
 }
 
