@@ -68,7 +68,7 @@ func snapshots(s *store.Store) func(context.Context) (publish.Snapshot, error) {
 	}
 }
 
-// reader sees every attempt, as who runs this program on the database does.
+// releaseReader sees every attempt, as who runs this program on the database does.
 func releaseReader() impact.Principal {
 	p := operator()
 	p.Scopes = append(slices.Clone(p.Scopes), impact.ReleasesAudit)

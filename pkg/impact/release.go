@@ -131,7 +131,8 @@ type ReleaseFilter struct {
 	State ReleaseState
 }
 
-// Releases that are not public are seen by those who prepare or audit them.
+// SeesCandidates tells that the caller prepares releases or audits them: it sees
+// those that are not public.
 func (p Principal) SeesCandidates() bool { return p.Has(ReleasesPublish) || p.Has(ReleasesAudit) }
 
 // ReleaseCounts sums a release up. Withheld counts cells hidden by disclosure
