@@ -68,7 +68,7 @@ func (s *server) outlines(c *call, q *aggregateQuery, rows int) (format.Shape[fi
 			Hint: bilingual("Demandez moins d'indicateurs ou de périodes, ou limit.", "Ask for fewer indicators or periods, or limit."),
 		}
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+	shapes, err := s.currentShapes(c)
 	if err != nil {
 		return nil, err
 	}

@@ -98,11 +98,12 @@ func (s *server) getExport(c *call) error {
 		h.Set("Vary", "Accept-Encoding") // the address names the format, and files have one language
 	}
 	h.Set("Cache-Control", cacheExport)
+	if f.Suffix == impact.TableSchemaSuffix || f.Suffix == impact.CSVWSuffix {
+		// Written by this version of the program: the tables stay, words may improve.
+		return s.exportDocument(c, d, n)
+	}
 	if n != 0 {
 		h.Set("Cache-Control", cachePermanent)
-	}
-	if f.Suffix == impact.TableSchemaSuffix || f.Suffix == impact.CSVWSuffix {
-		return s.exportDocument(c, d, n)
 	}
 	body, err := s.Exports.Open(c.r.Context(), id, n, f.Suffix, acceptedEncodings(c.r.Header.Get("Accept-Encoding")))
 	if err != nil {
@@ -202,7 +203,7 @@ func (s *server) sendExport(c *call, d *impact.Dataset, n impact.ReleaseNumber, 
 	if v.Encoding != impact.Identity {
 		h.Set("Content-Encoding", string(v.Encoding))
 	}
-	if c.holds(h.Get("ETag")) {
+	if matchesTag(c.r.Header.Values("If-None-Match"), h.Get("ETag")) {
 		h.Del("Content-Encoding")
 		c.w.WriteHeader(http.StatusNotModified)
 		return nil
@@ -266,16 +267,6 @@ func (w *rangeWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// holds tells that the caller has the file already, by its strong tag.
-func (c *call) holds(tag string) bool {
-	for _, t := range splitTags(strings.Join(c.r.Header.Values("If-None-Match"), ",")) {
-		if t == "*" || strings.TrimPrefix(t, "W/") == tag {
-			return true
-		}
-	}
-	return false
-}
-
 // exportLinks names the licence, what describes the file, and its address for
 // ever.
 func (s *server) exportLinks(c *call, d *impact.Dataset, n impact.ReleaseNumber, suffix string) {
@@ -291,10 +282,6 @@ func (s *server) exportDocument(c *call, d *impact.Dataset, n impact.ReleaseNumb
 	body, err := s.Exports.Document(c.r.Context(), d.ID, n, c.format.Suffix)
 	if err != nil {
 		return err
-	}
-	if n != 0 {
-		// Written by this version of the program: the tables stay, words may improve.
-		c.w.Header().Set("Cache-Control", cacheExport)
 	}
 	id := digest(body)
 	c.w.Header().Add("Link", "<"+impact.Licence+`>; rel="license"`)

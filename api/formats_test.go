@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -152,7 +153,7 @@ func sheetTable(t testing.TB, data []byte, want []tableRow) []tableRow {
 	t.Helper()
 	f, err := excelize.OpenReader(bytes.NewReader(data))
 	must(t, err)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	all, err := f.GetRows(f.GetSheetName(0), excelize.Options{RawCellValue: true})
 	must(t, err)
 	var out []tableRow
@@ -182,7 +183,7 @@ func parquetTable(t testing.TB, data []byte) []tableRow {
 	must(t, err)
 	columns := f.Schema().Fields()
 	r := parquet.NewReader(f)
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	var out []tableRow
 	buffer := make([]parquet.Row, 64)
 	for {
@@ -208,7 +209,7 @@ func parquetTable(t testing.TB, data []byte) []tableRow {
 			}
 			out = append(out, row)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out
 		}
 		must(t, err)

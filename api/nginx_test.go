@@ -104,8 +104,15 @@ func TestASharedCacheChangesNothing(t *testing.T) {
 	own := "&release=live&organisation=" + string(w.atelier.ID)
 	var asks []ask
 	forms := [][]header{
-		nil, {{"Accept", "text/csv"}}, {{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}}, {{"Accept-Language", "en"}}, {{"Accept-Language", "fr-FR,fr;q=0.9"}},
-		{{"Accept-Encoding", "gzip"}}, {{"Accept-Encoding", "gzip, deflate, br, zstd"}}, {{"Accept-Encoding", "identity"}}, {{"Accept-Encoding", "zstd"}, {"Accept", "text/csv"}, {"Accept-Language", "en"}},
+		nil,
+		{{"Accept", "text/csv"}},
+		{{"Accept", "text/html,application/xhtml+xml,*/*;q=0.8"}},
+		{{"Accept-Language", "en"}},
+		{{"Accept-Language", "fr-FR,fr;q=0.9"}},
+		{{"Accept-Encoding", "gzip"}},
+		{{"Accept-Encoding", "gzip, deflate, br, zstd"}},
+		{{"Accept-Encoding", "identity"}},
+		{{"Accept-Encoding", "zstd"}, {"Accept", "text/csv"}, {"Accept-Language", "en"}},
 	}
 	for _, path := range []string{
 		both2025, both2025 + "&release=1", both2025 + "&release=2", csvOf.Replace(both2025), csvOf.Replace(both2025) + "&limit=1",

@@ -177,12 +177,9 @@ func (s *server) ogcCollections(c *call) error {
 	if err != nil {
 		return err
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
-	if err != nil {
+	shapes, fresh, err := s.ogcShapes(c, set)
+	if err != nil || fresh {
 		return err
-	}
-	if c.fresh(c.weakTag(set.tag + "-" + shapes.tag)) {
-		return nil
 	}
 	out := OGCCollections{Collections: []OGCCollection{}, Links: []OGCLink{
 		s.ogcLink("/collections", "self", typeJSON, ""), s.ogcLink("", "root", typeJSON, ""),
@@ -237,12 +234,9 @@ func (s *server) ogcCollectionByID(c *call) error {
 	if err != nil {
 		return err
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
-	if err != nil {
+	shapes, fresh, err := s.ogcShapes(c, set)
+	if err != nil || fresh {
 		return err
-	}
-	if c.fresh(c.weakTag(set.tag + "-" + shapes.tag)) {
-		return nil
 	}
 	return c.answer(http.StatusOK, s.ogcCollection(c, l, shapes))
 }
@@ -293,6 +287,15 @@ func (s *server) ogcSchema(c *call) error {
 	}
 	c.write(http.StatusOK, typeSchema, b)
 	return nil
+}
+
+// ogcShapes are the outlines that layers are drawn with; fresh when the caller has
+// what is asked for already.
+func (s *server) ogcShapes(c *call, set *layerSet) (shapes *shapes, fresh bool, err error) {
+	if shapes, err = s.currentShapes(c); err != nil {
+		return nil, false, err
+	}
+	return shapes, c.fresh(c.weakTag(set.tag + "-" + shapes.tag)), nil
 }
 
 // notALayer tells what there is instead.

@@ -74,12 +74,9 @@ func (s *server) ogcItems(c *call) error {
 	if err != nil {
 		return err
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
-	if err != nil {
+	shapes, fresh, err := s.ogcShapes(c, set)
+	if err != nil || fresh {
 		return err
-	}
-	if c.fresh(c.weakTag(set.tag + "-" + shapes.tag)) {
-		return nil
 	}
 	same := func(asked, value string) bool { return asked == "" || asked == value }
 	var found []*impact.Territory
@@ -154,12 +151,9 @@ func (s *server) ogcItem(c *call) error {
 	if i < 0 {
 		return impact.NotFoundError()
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
-	if err != nil {
+	shapes, fresh, err := s.ogcShapes(c, set)
+	if err != nil || fresh {
 		return err
-	}
-	if c.fresh(c.weakTag(set.tag + "-" + shapes.tag)) {
-		return nil
 	}
 	f := l.feature(l.places[i], shapes)
 	path := "/collections/" + l.id

@@ -49,7 +49,8 @@ func (s *server) getReleaseAudit(c *call) error {
 		return err
 	}
 	if r.RequestedBy == c.principal.Client {
-		return &impact.Error{Kind: impact.Forbidden, Code: "insufficient_scope",
+		return &impact.Error{
+			Kind: impact.Forbidden, Code: "insufficient_scope",
 			Detail: impact.Text{FR: "Qui a demandé une publication ne l'audite pas.", EN: "Whoever asked for a release does not audit it."},
 			Hint:   impact.Text{FR: "Demandez-le à un autre titulaire de releases.audit.", EN: "Ask another holder of releases.audit."},
 		}

@@ -27,8 +27,11 @@ type archive struct {
 }
 
 func (a *archive) PublicReleases(context.Context) ([]impact.Release, error) { return a.releases, nil }
-func (a *archive) ReleasesSeen(context.Context) (int64, error)              { return int64(len(a.releases)), nil }
-func (a *archive) Catalogue(context.Context) (*impact.Catalogue, error)     { return a.catalogue, nil }
+
+func (a *archive) ReleasesSeen(context.Context) (int64, error) { return int64(len(a.releases)), nil }
+
+func (a *archive) Catalogue(context.Context) (*impact.Catalogue, error) { return a.catalogue, nil }
+
 func (a *archive) ReleaseUnits(_ context.Context, key string) iter.Seq2[*release.Sealed, error] {
 	return func(yield func(*release.Sealed, error) bool) {
 		for _, u := range a.units[key] {
@@ -88,7 +91,7 @@ func (a *archive) publish(t testing.TB, cells ...toldCell) {
 		Key: fmt.Sprint("key", n), Number: n, State: impact.ReleasePublished, Day: impact.NewDate(2026, time.Month(n), 20), Embargo: 0, Vintage: 2026,
 		PublishedAt: now().Add(time.Duration(n-10) * time.Hour),
 	}
-	a.releases, a.units[r.Key] = append(a.releases, r), []*release.Sealed{{Unit: release.Unit{Family: "all", Year: 2025}, Figures: []byte(text)}}
+	a.releases, a.units[r.Key] = append(a.releases, r), []*release.Sealed{{Unit: release.Unit{Family: "all", Year: 2025}, Figures: text}}
 }
 
 func (w *world) serves(t testing.TB, a *archive) {

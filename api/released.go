@@ -92,7 +92,7 @@ func (s *server) releaseOf(c *call, criteria []criterion) (Released, error) {
 	case dated && !named:
 		t, err := time.Parse(time.RFC3339, instant)
 		if err != nil {
-			return nil, nil
+			return nil, nil //nolint:nilerr // the reader of the query tells
 		}
 		rel, err := s.Releases.At(ctx, t)
 		return rel, missing(err, impact.Text{FR: "Aucune publication n'était en vigueur à cet instant.", EN: "No release was in force at that instant."})
@@ -271,7 +271,7 @@ func (s *server) allowedNear(q *aggregateQuery, refused error) []string {
 		slices.SortFunc(of, byStart)
 		n.periods, n.granularity = slices.Compact(of), impact.Year
 	}
-	if u, ok := errors.AsType[*calculation.UncontrolledSlice](refused); ok {
+	if u, ok := errors.AsType[*calculation.UncontrolledSliceError](refused); ok {
 		for _, near := range u.Nearest {
 			try(func(n *aggregateQuery) { n.become(s, near) })
 		}
@@ -407,7 +407,7 @@ func (q *aggregateQuery) releaseText() string {
 func (s *server) releasedTag(c *call, q *aggregateQuery) (string, error) {
 	var outlines string
 	if c.drawn() {
-		shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+		shapes, err := s.currentShapes(c)
 		if err != nil {
 			return "", err
 		}
@@ -433,7 +433,7 @@ func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer
 		if err != nil {
 			return s.leadOn(q, err)
 		}
-		s.aboutRelease(c, q, a, "")
+		s.aboutRelease(q, a, "")
 		c.send(a)
 		return nil
 	}
@@ -451,7 +451,7 @@ func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer
 	a, err := s.answers.get(tag+c.suffix, func() (*answer, error) {
 		a, err := compute()
 		if err == nil {
-			s.aboutRelease(c, q, a, tag)
+			s.aboutRelease(q, a, tag)
 		}
 		return a, err
 	})
@@ -467,7 +467,7 @@ func (s *server) fromRelease(c *call, q *aggregateQuery, compute func() (*answer
 
 // aboutRelease sets the headers that tell where figures come from: for flat
 // formats, which have no room for it, and for caches.
-func (s *server) aboutRelease(c *call, q *aggregateQuery, a *answer, tag string) {
+func (s *server) aboutRelease(q *aggregateQuery, a *answer, tag string) {
 	h := a.header
 	h.Add("Link", "<"+impact.Licence+`>; rel="license"`)
 	h.Add("Link", "<"+s.PublicURL+"/v1/releases/"+q.releaseText()+`>; rel="describedby"`)

@@ -388,7 +388,11 @@ func TestReleasesAreCached(t *testing.T) {
 			}
 		}
 		for _, h := range [][]header{
-			{{"If-None-Match", tag}}, {{"If-None-Match", `"x", ` + tag}}, {{"If-None-Match", "*"}}, {{"If-None-Match", strings.TrimPrefix(tag, "W/")}}, {{"If-Modified-Since", modified}},
+			{{"If-None-Match", tag}},
+			{{"If-None-Match", `"x", ` + tag}},
+			{{"If-None-Match", "*"}},
+			{{"If-None-Match", strings.TrimPrefix(tag, "W/")}},
+			{{"If-Modified-Since", modified}},
 			{{"If-None-Match", tag}, {"If-Modified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"}},
 		} {
 			for _, token := range []string{"", w.steward.token} {

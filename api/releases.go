@@ -99,7 +99,8 @@ func (s *server) listReleases(c *call) error {
 func (s *server) getLatestRelease(c *call) error {
 	r, err := s.ReleaseStore.LatestRelease(c.r.Context())
 	if impact.KindOf(err) == impact.NotFound {
-		return &impact.Error{Kind: impact.NotFound, Code: "not_found",
+		return &impact.Error{
+			Kind: impact.NotFound, Code: "not_found",
 			Detail: impact.Text{FR: "Aucune publication n'a encore eu lieu.", EN: "Nothing was released yet."},
 			Hint:   impact.Text{FR: "Les chiffres publics paraissent avec la première publication.", EN: "Public figures appear with the first release."},
 		}
@@ -192,40 +193,23 @@ func (s *server) createRelease(c *call) error {
 	return err
 }
 
+// into reads what is asked for into n, whose Day is today.
 func (in *ReleaseInput) into(n *impact.NewRelease) error {
 	var faults []impact.Fault
+	today := n.Day
 	if in.Day != "" {
-		day, err := impact.ParseDate(in.Day)
-		switch {
-		case err != nil:
-			faults = append(faults, err.At("/day"))
-		case day > n.Day:
-			faults = append(faults, impact.Fault{
-				Code: "future_period", Pointer: "/day", Value: in.Day,
-				Detail: impact.Text{FR: "Ce jour est à venir.", EN: "This day is to come."},
-				Hint:   impact.Text{FR: "Au plus tard aujourd'hui, " + n.Day.String() + ".", EN: "At the latest today, " + n.Day.String() + "."},
-			})
-		default:
+		day, fault := impact.ParseDate(in.Day)
+		if fault != nil {
+			faults = append(faults, fault.At("/day"))
+		} else {
 			n.Day = day
 		}
 	}
-	if e := in.EmbargoDays; e != nil {
-		if n.Embargo = *e; *e < 0 || *e > 3660 {
-			faults = append(faults, impact.Fault{
-				Code: "out_of_range", Pointer: "/embargo_days", Value: strconv.Itoa(*e),
-				Detail: impact.Text{FR: "De 0 à 3660 jours.", EN: "0 to 3660 days."}, Hint: impact.Text{FR: "45 d'ordinaire.", EN: "45 usually."},
-			})
-		}
-	}
-	if in.Publish && n.DryRun {
-		faults = append(faults, impact.Fault{
-			Code: "inconsistent", Pointer: "/publish",
-			Detail: impact.Text{FR: "Un essai (dry_run) ne garde rien qui puisse être publié.", EN: "A dry run keeps nothing that could be published."},
-			Hint:   impact.Text{FR: "Retirez l'un des deux.", EN: "Leave one of the two out."},
-		})
+	if in.EmbargoDays != nil {
+		n.Embargo = *in.EmbargoDays
 	}
 	n.Publish = in.Publish
-	return impact.Refuse(faults...)
+	return impact.Refuse(append(faults, n.Check(today)...)...)
 }
 
 // publishRelease publishes a candidate.
@@ -318,22 +302,8 @@ func (s *server) withdrawRelease(c *call) error {
 	if err != nil {
 		return err
 	}
-	var faults []impact.Fault
-	for pointer, said := range map[string]string{"/reason/fr": in.Reason.FR, "/reason/en": in.Reason.EN} {
-		switch n := len([]rune(said)); {
-		case n == 0:
-			faults = append(faults, impact.Fault{
-				Code: "missing_field", Pointer: pointer,
-				Detail: impact.Text{FR: "Une publication ne se retire pas sans dire pourquoi.", EN: "A release is not withdrawn without saying why."},
-				Hint:   impact.Text{FR: "Écrivez la raison en français et en anglais : tout le monde la lit.", EN: "Write the reason in French and in English: everybody reads it."},
-			})
-		case n > 2000:
-			faults = append(faults, impact.Fault{
-				Code: "too_long", Pointer: pointer, Detail: impact.Text{FR: "Plus de 2 000 caractères.", EN: "More than 2,000 characters."},
-				Hint: impact.Text{FR: "Résumez.", EN: "Sum it up."},
-			})
-		}
-	}
+	reason := impact.Text{FR: in.Reason.FR, EN: in.Reason.EN}
+	faults := impact.CheckWithdrawal(reason)
 	successor := 0
 	if in.Successor != nil {
 		if successor = *in.Successor; successor < 1 {
@@ -346,7 +316,7 @@ func (s *server) withdrawRelease(c *call) error {
 	if err := impact.Refuse(faults...); err != nil {
 		return err
 	}
-	r, err := s.ReleaseStore.WithdrawRelease(c.r.Context(), c.principal, c.param("id"), version, impact.Text{FR: in.Reason.FR, EN: in.Reason.EN}, impact.ReleaseNumber(successor))
+	r, err := s.ReleaseStore.WithdrawRelease(c.r.Context(), c.principal, c.param("id"), version, reason, impact.ReleaseNumber(successor))
 	if err != nil {
 		return err
 	}
@@ -356,10 +326,10 @@ func (s *server) withdrawRelease(c *call) error {
 // latestNumber is the number of the latest release as text, nil before the
 // first.
 func (s *server) latestNumber(ctx context.Context) *string {
-	if s.Config.Releases == nil {
+	if s.Releases == nil {
 		return nil
 	}
-	latest, err := s.Config.Releases.Latest(ctx)
+	latest, err := s.Releases.Latest(ctx)
 	if err != nil {
 		return nil
 	}

@@ -146,13 +146,12 @@ func (s *server) releaseWire(c *call, r *impact.Release) Release {
 			Cells: r.Counts.Cells, Shown: r.Counts.Shown, Withheld: r.Counts.Withheld, New: r.Counts.New, Revised: r.Counts.Revised, Hidden: r.Counts.Hidden,
 			Unchanged: r.Counts.Unchanged, Units: r.Counts.Units,
 		},
-		Cubes: []ReleaseCube{}, CreatedAt: instant(r.CreatedAt), PublishedAt: moment(r.PublishedAt), WithdrawnAt: moment(r.WithdrawnAt), ScheduledFor: moment(r.ScheduledFor),
+		Cubes: s.releaseCubes(), CreatedAt: instant(r.CreatedAt), PublishedAt: moment(r.PublishedAt), WithdrawnAt: moment(r.WithdrawnAt), ScheduledFor: moment(r.ScheduledFor),
 		Version: r.Version, Links: ReleaseLinks{Self: self},
 	}
 	for code, version := range r.Methodology {
 		w.Methodology[string(code)] = version
 	}
-	w.Cubes = s.releaseCubes()
 	if !r.Reason.IsZero() {
 		reason := text(r.Reason)
 		w.Reason = &reason

@@ -176,7 +176,7 @@ func (s *server) listTerritories(c *call) error {
 			Hint:   impact.Text{FR: "Ajoutez type, within, q, bbox ou contains, ou demandez geometry=simplified.", EN: "Add type, within, q, bbox or contains, or ask for geometry=simplified."},
 		}
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+	shapes, err := s.currentShapes(c)
 	if err != nil {
 		return err
 	}
@@ -420,7 +420,7 @@ func (s *server) getTerritory(c *call) error {
 	if err != nil {
 		return err
 	}
-	shapes, err := s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
+	shapes, err := s.currentShapes(c)
 	if err != nil {
 		return err
 	}
@@ -603,6 +603,11 @@ type shapes struct {
 	geo map[impact.TerritoryKey]orb.Geometry
 	// bounds are the rectangles around them.
 	bounds map[impact.TerritoryKey]orb.Bound
+}
+
+// currentShapes are the outlines of all territories, as they were loaded last.
+func (s *server) currentShapes(c *call) (*shapes, error) {
+	return s.shapes.current(c.r.Context(), s.Geometries, s.Catalogue, s.Now())
 }
 
 func (k *shapeCache) current(ctx context.Context, source GeometrySource, cat *impact.Catalogue, now time.Time) (*shapes, error) {

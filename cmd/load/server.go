@@ -31,8 +31,10 @@ func startServer(ctx context.Context, binary string, db database, w *world, flag
 	if s.log, err = os.CreateTemp(w.dir, "server-*.log"); err != nil {
 		return nil, err
 	}
-	s.cmd = exec.CommandContext(ctx, binary, append([]string{"serve", "--addr", "127.0.0.1:" + port, "--database-url", db.url(), "--public-url", publicURL, "--signing-key-file", w.keyFile,
-		"--rate-limit-client", "0", "--concurrent-requests", "0"}, flags...)...) // what is measured is the work, not the patience
+	s.cmd = exec.CommandContext(ctx, binary, append([]string{
+		"serve", "--addr", "127.0.0.1:" + port, "--database-url", db.url(), "--public-url", publicURL, "--signing-key-file", w.keyFile,
+		"--rate-limit-client", "0", "--concurrent-requests", "0",
+	}, flags...)...) // what is measured is the work, not the patience
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	start := time.Now()

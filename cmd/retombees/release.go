@@ -95,6 +95,9 @@ func (c releaseBuildCmd) Run(w *world) (err error) {
 		}
 		n.Day = day
 	}
+	if err := faulty(n.Check(impact.DateOf(w.now()))); err != nil {
+		return err
+	}
 	s, err := c.open(w)
 	if err != nil {
 		return err
@@ -108,7 +111,7 @@ func (c releaseBuildCmd) Run(w *world) (err error) {
 	if err != nil {
 		return err
 	}
-	return c.tell(w, s, &r)
+	return c.tell(w, &r)
 }
 
 // buildRelease has a release built and waits for it, wherever it is built.
@@ -138,12 +141,12 @@ func buildRelease(w *world, s *store.Store, config publish.Config, n impact.NewR
 	}
 }
 
-func (c releaseBuildCmd) tell(w *world, s *store.Store, r *impact.Release) error {
+func (c releaseBuildCmd) tell(w *world, r *impact.Release) error {
 	describeRelease(w.stdout, r)
 	switch {
 	case r.State == impact.ReleaseFailed:
 		return fmt.Errorf("release %d could not be built: %s", r.Number, r.Reason.EN)
-	case r.Audited.Units > 0 && !r.Audited.Passed():
+	case r.State == impact.ReleaseCandidate && !r.AuditPassed():
 		return exit(3, fmt.Errorf("the auditor recovered secrets from it: it cannot be published. Please report it; `retombees release audit %s` tells more", r.Key))
 	case r.State == impact.ReleaseCandidate:
 		fmt.Fprintf(w.stdout, "\nTo publish it: retombees release publish %d\n", r.Number)
@@ -182,6 +185,15 @@ func share(part, of int) string {
 	return strconv.FormatFloat(100*float64(part)/float64(of), 'f', 1, 64) + " %"
 }
 
+// faulty says on the command line what is wrong.
+func faulty(faults []impact.Fault) error {
+	var errs []error
+	for _, f := range faults {
+		errs = append(errs, errors.New(f.Detail.EN+" "+f.Hint.EN))
+	}
+	return errors.Join(errs...)
+}
+
 // releaseRef names a release on the command line.
 type releaseRef struct {
 	Release string `arg:"" help:"Its number, or the id of an attempt."`
@@ -218,8 +230,12 @@ type releaseWithdrawCmd struct {
 }
 
 func (c releaseWithdrawCmd) Run(w *world) error {
+	reason := impact.Text{FR: c.ReasonFR, EN: c.ReasonEN}
+	if err := faulty(impact.CheckWithdrawal(reason)); err != nil {
+		return err
+	}
 	return c.move(w, func(s *store.Store) (impact.Release, error) {
-		return s.WithdrawRelease(w.ctx, operator(), c.Release, 0, impact.Text{FR: c.ReasonFR, EN: c.ReasonEN}, impact.ReleaseNumber(c.Successor))
+		return s.WithdrawRelease(w.ctx, operator(), c.Release, 0, reason, impact.ReleaseNumber(c.Successor))
 	})
 }
 

@@ -97,7 +97,7 @@ func (c serveCmd) Run(w *world) (err error) {
 	}
 	defer p.builder.Close()
 	var tidy func() error
-	if p.exports, tidy, err = c.exports(w, &p); err != nil {
+	if p.exports, tidy, err = c.exports(&p); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, tidy()) }()
@@ -172,7 +172,7 @@ func (c serveCmd) Run(w *world) (err error) {
 }
 
 // exports gives the files of releases, and what removes their folder.
-func (c serveCmd) exports(w *world, p *parts) (*export.Files, func() error, error) {
+func (c serveCmd) exports(p *parts) (*export.Files, func() error, error) {
 	folder, tidy := c.ExportCache, func() error { return nil }
 	if folder == "" {
 		made, err := os.MkdirTemp("", "retombees-exports-")

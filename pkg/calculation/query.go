@@ -286,20 +286,20 @@ type Previous struct {
 	Cause   string
 }
 
-// UncontrolledSlice refuses a query that is not made of published cells. It is
+// UncontrolledSliceError refuses a query that is not made of published cells. It is
 // an *impact.Error, with the code disclosure_uncontrolled_slice, for whoever
 // unwraps it.
-type UncontrolledSlice struct {
+type UncontrolledSliceError struct {
 	Refusal *impact.Error
 	// Nearest are queries near it that are answered, the nearest first.
 	Nearest []Query
 }
 
 // Error says the refusal in English, for logs.
-func (u *UncontrolledSlice) Error() string { return u.Refusal.Error() }
+func (u *UncontrolledSliceError) Error() string { return u.Refusal.Error() }
 
 // Unwrap gives the refusal.
-func (u *UncontrolledSlice) Unwrap() error { return u.Refusal }
+func (u *UncontrolledSliceError) Unwrap() error { return u.Refusal }
 
 // Formula in words and for machines.
 type Formula struct {

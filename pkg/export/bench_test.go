@@ -43,12 +43,15 @@ func (m *memory) ReleaseUnits(context.Context, string) iter.Seq2[*release.Sealed
 		}
 	}
 }
+
 func (m *memory) Geometries(context.Context, []impact.TerritoryKey) (map[impact.TerritoryKey][]byte, error) {
 	return nil, nil
 }
+
 func (m *memory) ExportFiles(context.Context, impact.ReleaseNumber) ([]impact.ExportFile, error) {
 	return slices.Clone(m.files), nil
 }
+
 func (m *memory) KeepExport(_ context.Context, f impact.ExportFile, contents map[string]io.Reader) (impact.ExportFile, error) {
 	for name, in := range contents {
 		b, err := io.ReadAll(in)
@@ -60,6 +63,7 @@ func (m *memory) KeepExport(_ context.Context, f impact.ExportFile, contents map
 	m.files = append(m.files, f)
 	return f, nil
 }
+
 func (m *memory) ExportBytes(_ context.Context, name string) io.Reader {
 	return bytes.NewReader(m.bytes[name])
 }

@@ -59,7 +59,7 @@ type Files struct {
 	turn   chan struct{} // files are made one at a time: each takes memory
 
 	mu       sync.Mutex
-	tx       int64
+	seen     int64
 	releases []impact.Release
 	made     map[fileKey]impact.ExportFile
 	whole    map[impact.ReleaseNumber]bool // all files of it are known to be made
@@ -82,27 +82,27 @@ func New(c Config) (*Files, error) {
 		return nil, fmt.Errorf("preparing the folder of exports: %w", err)
 	}
 	return &Files{
-		Config: c, spool: s, turn: make(chan struct{}, 1), tx: -1,
+		Config: c, spool: s, turn: make(chan struct{}, 1), seen: -1,
 		made: map[fileKey]impact.ExportFile{}, whole: map[impact.ReleaseNumber]bool{}, years: map[string]impact.Period{}, failed: map[impact.ReleaseNumber]int{},
 	}, nil
 }
 
 // public gives the releases ever published, read again when one moved.
 func (x *Files) public(ctx context.Context) ([]impact.Release, error) {
-	tx, err := x.Store.ReleasesSeen(ctx)
+	seen, err := x.Store.ReleasesSeen(ctx)
 	if err != nil {
 		return nil, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if tx == x.tx {
+	if seen == x.seen {
 		return x.releases, nil
 	}
 	list, err := x.Store.PublicReleases(ctx)
 	if err != nil {
 		return nil, err
 	}
-	x.tx, x.releases = tx, list
+	x.seen, x.releases = seen, list
 	return list, nil
 }
 
@@ -124,9 +124,11 @@ func (x *Files) find(ctx context.Context, n impact.ReleaseNumber) (*impact.Relea
 			return r, nil
 		}
 	}
-	e := &impact.Error{Kind: impact.NotFound, Code: "not_found",
+	e := &impact.Error{
+		Kind: impact.NotFound, Code: "not_found",
 		Detail: impact.Text{FR: "Cette publication n'existe pas.", EN: "There is no such release."},
-		Hint:   impact.Text{FR: "GET /v1/releases liste les publications.", EN: "GET /v1/releases lists the releases."}}
+		Hint:   impact.Text{FR: "GET /v1/releases liste les publications.", EN: "GET /v1/releases lists the releases."},
+	}
 	if n == 0 {
 		e.Detail = impact.Text{FR: "Aucune publication n'existe encore.", EN: "No release exists yet."}
 	}
@@ -134,9 +136,11 @@ func (x *Files) find(ctx context.Context, n impact.ReleaseNumber) (*impact.Relea
 }
 
 func withdrawn(r *impact.Release) error {
-	e := &impact.Error{Kind: impact.Gone, Code: "release_withdrawn",
+	e := &impact.Error{
+		Kind: impact.Gone, Code: "release_withdrawn",
 		Detail: impact.Text{FR: fmt.Sprintf("La publication %d a été retirée. %s", r.Number, r.Reason.FR), EN: fmt.Sprintf("Release %d was withdrawn. %s", r.Number, r.Reason.In(impact.English))},
-		Hint:   impact.Text{FR: "Lisez la dernière publication, sans @ dans l'adresse.", EN: "Read the latest release, without @ in the address."}}
+		Hint:   impact.Text{FR: "Lisez la dernière publication, sans @ dans l'adresse.", EN: "Read the latest release, without @ in the address."},
+	}
 	if r.Successor != 0 {
 		e.Link = "/v1/releases/" + strconv.Itoa(int(r.Successor))
 		e.Hint = impact.Text{FR: fmt.Sprintf("La publication %d la remplace.", r.Successor), EN: fmt.Sprintf("Release %d takes its place.", r.Successor)}
@@ -271,9 +275,11 @@ func (x *Files) Versions(ctx context.Context, id impact.DatasetID) ([]impact.Rel
 }
 
 func noDataset() error {
-	return &impact.Error{Kind: impact.NotFound, Code: "not_found",
+	return &impact.Error{
+		Kind: impact.NotFound, Code: "not_found",
 		Detail: impact.Text{FR: "Aucun jeu de données ne porte ce nom.", EN: "No dataset has this name."},
-		Hint:   impact.Text{FR: "GET /v1/datasets les liste.", EN: "GET /v1/datasets lists them."}}
+		Hint:   impact.Text{FR: "GET /v1/datasets les liste.", EN: "GET /v1/datasets lists them."},
+	}
 }
 
 // Open gives a file in the first of the accepted encodings that it is kept in,

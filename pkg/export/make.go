@@ -114,9 +114,11 @@ func (x *Files) fileFrom(ctx context.Context, r *impact.Release, d *impact.Datas
 		}
 		return res.Val.(impact.ExportFile), nil
 	case <-ctx.Done():
-		return impact.ExportFile{}, &impact.Error{Kind: impact.Busy, Code: "unavailable", Err: ctx.Err(),
+		return impact.ExportFile{}, &impact.Error{
+			Kind: impact.Busy, Code: "unavailable", Err: ctx.Err(),
 			Detail: impact.Text{FR: "Ce fichier est en train d'être fait.", EN: "This file is being made."},
-			Hint:   impact.Text{FR: "Redemandez-le dans une minute.", EN: "Ask for it again in a minute."}}
+			Hint:   impact.Text{FR: "Redemandez-le dans une minute.", EN: "Ask for it again in a minute."},
+		}
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *spool) fill(name string, source func() (io.ReadCloser, error)) (err err
 	if err != nil {
 		return err
 	}
-	defer os.Remove(out.Name())
+	defer func() { _ = os.Remove(out.Name()) }() // not there once it is renamed
 	sum := sha256.New()
 	n, err := io.Copy(io.MultiWriter(out, sum), in)
 	if err = errors.Join(err, out.Close()); err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -139,7 +140,7 @@ var readers = map[string]func(t testing.TB, rows []published) []flatRow{
 		check(t, format.WriteXLSX(&b, publishedColumns, rows, format.Book{About: about, Codes: format.CodeLabels(publishedColumns, rows)}))
 		f, err := excelize.OpenReader(bytes.NewReader(b.Bytes()))
 		check(t, err)
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		all, err := f.GetRows("Données", excelize.Options{RawCellValue: true})
 		check(t, err)
 		out := []flatRow{}
@@ -197,7 +198,7 @@ var readers = map[string]func(t testing.TB, rows []published) []flatRow{
 				}
 				out = append(out, row)
 			}
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return out
 			}
 			check(t, err)

@@ -1,6 +1,11 @@
 package impact
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
 
 // ReleaseNumber names a release: 1, 2, 3… in the order of publication, without
 // gaps. A candidate bears the number it would be published under.
@@ -74,6 +79,58 @@ type NewRelease struct {
 	ScheduledFor time.Time
 }
 
+// Check gives the faults of what is asked for on a day; pointers are those of
+// POST /v1/releases.
+func (n *NewRelease) Check(today Date) (faults []Fault) {
+	if n.Day > today {
+		faults = append(faults, Fault{
+			Code: "future_period", Pointer: "/day", Value: n.Day.String(),
+			Detail: Text{FR: "Ce jour est à venir.", EN: "This day is to come."},
+			Hint:   Text{FR: "Au plus tard aujourd'hui, " + today.String() + ".", EN: "At the latest today, " + today.String() + "."},
+		})
+	}
+	if n.Embargo < 0 || n.Embargo > longestEmbargo {
+		faults = append(faults, Fault{
+			Code: "out_of_range", Pointer: "/embargo_days", Value: strconv.Itoa(n.Embargo),
+			Detail: Text{FR: "De 0 à 3660 jours.", EN: "0 to 3660 days."}, Hint: Text{FR: "45 d'ordinaire.", EN: "45 usually."},
+		})
+	}
+	if n.Publish && n.DryRun {
+		faults = append(faults, Fault{
+			Code: "inconsistent", Pointer: "/publish",
+			Detail: Text{FR: "Un essai (dry_run) ne garde rien qui puisse être publié.", EN: "A dry run keeps nothing that could be published."},
+			Hint:   Text{FR: "Retirez l'un des deux.", EN: "Leave one of the two out."},
+		})
+	}
+	return faults
+}
+
+// CheckWithdrawal gives the faults of a reason for which a release is withdrawn;
+// pointers are those of POST /v1/releases/{id}/withdraw.
+func CheckWithdrawal(reason Text) (faults []Fault) {
+	for _, said := range []struct{ pointer, text string }{{"/reason/fr", reason.FR}, {"/reason/en", reason.EN}} {
+		switch {
+		case strings.TrimSpace(said.text) == "":
+			faults = append(faults, Fault{
+				Code: "missing_field", Pointer: said.pointer,
+				Detail: Text{FR: "Une publication ne se retire pas sans dire pourquoi.", EN: "A release is not withdrawn without saying why."},
+				Hint:   Text{FR: "Écrivez la raison en français et en anglais : tout le monde la lit.", EN: "Write the reason in French and in English: everybody reads it."},
+			})
+		case utf8.RuneCountInString(said.text) > longestReason:
+			faults = append(faults, Fault{
+				Code: "too_long", Pointer: said.pointer, Detail: Text{FR: "Plus de 2 000 caractères.", EN: "More than 2,000 characters."},
+				Hint: Text{FR: "Résumez.", EN: "Sum it up."},
+			})
+		}
+	}
+	return faults
+}
+
+const (
+	longestEmbargo = 3660 // days
+	longestReason  = 2000 // characters
+)
+
 // DefaultEmbargo is how many days a period has been over before its figures are
 // released.
 const DefaultEmbargo = 45
@@ -92,6 +149,8 @@ type AuditCounts struct {
 	Exact, Narrow, Insiders int
 	// Unsettled secrets are neither safe nor recovered: the auditor gave up.
 	Unsettled int
+	// Skipped tells that the build was told to do without: a demonstration, a test.
+	Skipped bool `json:",omitempty"`
 }
 
 // Add counts another unit.
@@ -141,6 +200,13 @@ type ReleaseCounts struct {
 	Cells, Shown, Withheld          int
 	New, Revised, Hidden, Unchanged int
 	Units                           int // systems of sums protected together
+}
+
+// AuditPassed tells that the release may be published: every unit of it was
+// audited and nothing was recovered, or it has none, or it was built to do without.
+func (r *Release) AuditPassed() bool {
+	a := &r.Audited
+	return a.Skipped || a.Units == r.Counts.Units && (a.Units == 0 || a.Passed())
 }
 
 // Public tells that everyone may know of the release.

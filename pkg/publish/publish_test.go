@@ -25,10 +25,9 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 // clock moves when it is told to.
 type clock struct{ at atomic.Int64 }
 
-func (c *clock) now() time.Time       { return time.UnixMilli(c.at.Load()).UTC() }
-func (c *clock) set(t time.Time)      { c.at.Store(t.UnixMilli()) }
-func (c *clock) pass(d time.Duration) { c.at.Add(d.Milliseconds()) }
-func at(text string) time.Time        { t, _ := time.Parse(time.RFC3339, text); return t }
+func (c *clock) now() time.Time  { return time.UnixMilli(c.at.Load()).UTC() }
+func (c *clock) set(t time.Time) { c.at.Store(t.UnixMilli()) }
+func at(text string) time.Time   { t, _ := time.Parse(time.RFC3339, text); return t }
 func (c *clock) config(s *store.Store) publish.Config {
 	return publish.Config{
 		Store: s, Log: slog.New(slog.DiscardHandler), Now: c.now, Lease: time.Minute, Poll: 10 * time.Millisecond, Workers: 2,
@@ -154,13 +153,13 @@ func TestBuildsThatDoNotEndWell(t *testing.T) {
 		began := make(chan struct{})
 		config.Make = func(ctx context.Context, b *publish.Bench) (impact.Release, error) {
 			once.Do(func() { close(began) })
-			switch {
-			case b.Job.Embargo == 1:
+			switch b.Job.Embargo {
+			case 1:
 				<-ctx.Done()
 				return impact.Release{}, ctx.Err()
-			case b.Job.Embargo == 2:
+			case 2:
 				return impact.Release{}, errors.New("no more room")
-			case b.Job.Embargo == 3:
+			case 3:
 				panic("a bug")
 			}
 			return publish.Make(disclosure.Strict1, nil)(ctx, b)
@@ -206,7 +205,7 @@ func TestWhatTheAuditorFindsIsKept(t *testing.T) {
 		config.Make = func(_ context.Context, b *publish.Bench) (impact.Release, error) {
 			var d release.Digest
 			found := impact.ReleaseAudit{Family: "a", Year: 2024, Counts: impact.AuditCounts{Units: 1, Secrets: 1, Insiders: 1}, Findings: []string{"one"}}
-			return impact.Release{Digest: d.String(), Audited: found.Counts}, b.Found(found)
+			return impact.Release{Digest: d.String(), Counts: impact.ReleaseCounts{Units: 1}, Audited: found.Counts}, b.Found(found)
 		}
 		asked, _, err := s.RequestRelease(ctx, publisher, impact.NewRelease{Publish: true})
 		if err != nil {

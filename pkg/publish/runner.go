@@ -248,21 +248,21 @@ func (c *Config) build(ctx context.Context, job *impact.ReleaseJob, progress fun
 	if b.Snapshot, err = c.Snapshot(ctx); err != nil {
 		return made, err
 	}
-	shelf := &shelf{store: c.Store, job: job, ctx: ctx}
-	b.Keep, b.Sealed, b.Found = shelf.keep, shelf.sealed, shelf.found
+	kept := &batch{store: c.Store, job: job, ctx: ctx}
+	b.Keep, b.Sealed, b.Found = kept.keep, kept.sealed, kept.found
 	if made, err = c.Make(ctx, b); err != nil {
 		return made, err
 	}
-	if err := shelf.flush(); err != nil {
+	if err := kept.flush(); err != nil {
 		return made, err
 	}
 	made.Seq = b.Snapshot.Seq
 	return c.Store.FinishRelease(ctx, job, &made)
 }
 
-// shelf gathers units into transactions that are neither many nor long: on SQLite
+// batch gathers units into transactions that are neither many nor long: on SQLite
 // other writers wait for them.
-type shelf struct {
+type batch struct {
 	store Store
 	job   *impact.ReleaseJob
 	ctx   context.Context
@@ -274,31 +274,31 @@ type shelf struct {
 }
 
 const (
-	shelfUnits = 64
-	shelfBytes = 1 << 20
+	batchUnits = 64
+	batchBytes = 1 << 20
 )
 
-func (s *shelf) keep(u release.Sealed) error {
+func (s *batch) keep(u release.Sealed) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.units, s.bytes = append(s.units, u), s.bytes+len(u.Figures)+len(u.Ledger)
-	if len(s.units) < shelfUnits && s.bytes < shelfBytes {
+	if len(s.units) < batchUnits && s.bytes < batchBytes {
 		return nil
 	}
 	return s.write()
 }
 
-func (s *shelf) found(a impact.ReleaseAudit) error {
+func (s *batch) found(a impact.ReleaseAudit) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.audits = append(s.audits, a); len(s.audits) < shelfUnits {
+	if s.audits = append(s.audits, a); len(s.audits) < batchUnits {
 		return nil
 	}
 	return s.write()
 }
 
 // sealed reads a unit back as the next release will.
-func (s *shelf) sealed(u release.Unit) (*release.Sealed, error) {
+func (s *batch) sealed(u release.Unit) (*release.Sealed, error) {
 	s.mu.Lock()
 	var err error
 	if len(s.units) > 0 {
@@ -315,13 +315,13 @@ func (s *shelf) sealed(u release.Unit) (*release.Sealed, error) {
 	return kept, err
 }
 
-func (s *shelf) flush() error {
+func (s *batch) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.write()
 }
 
-func (s *shelf) write() error {
+func (s *batch) write() error {
 	if len(s.units) > 0 {
 		if err := s.store.KeepUnits(s.ctx, s.job, s.units...); err != nil {
 			return err

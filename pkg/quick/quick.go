@@ -248,7 +248,9 @@ func parse(b []byte) *http.Request {
 func token(s string) bool {
 	for i := range len(s) {
 		c := s[i]
-		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+		switch {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
 			return false
 		}
 	}
@@ -258,7 +260,9 @@ func token(s string) bool {
 // printable tells that s is visible ASCII, with blanks where they are allowed.
 func printable(s string, blanks bool) bool {
 	for i := range len(s) {
-		if c := s[i]; c > '~' || c < '!' && !(blanks && (c == ' ' || c == '\t')) {
+		switch c := s[i]; {
+		case '!' <= c && c <= '~', blanks && (c == ' ' || c == '\t'):
+		default:
 			return false
 		}
 	}

@@ -74,7 +74,7 @@ func talk(t testing.TB, address string, n int, pieces ...string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
 	go func() {
 		for i, p := range pieces {
@@ -94,6 +94,7 @@ func talk(t testing.TB, address string, n int, pieces ...string) []string {
 			return append(out, err.Error())
 		}
 		b, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
 		if err != nil {
 			return append(out, err.Error())
 		}
@@ -207,7 +208,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	in := bufio.NewReader(c)
 	for range 3 {
 		_, _ = io.WriteString(c, kept)
@@ -216,6 +217,7 @@ func TestIdleConnectionsEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
 	}
 	_ = c.SetReadDeadline(time.Now().Add(8 * time.Second))
 	if _, err := in.ReadByte(); err != io.EOF {

@@ -393,10 +393,7 @@ func (b *builder) unit(ctx context.Context, u Unit) (*unitBuilt, error) {
 		}
 	}
 	out := &unitBuilt{methodology: map[impact.IndicatorCode]string{}}
-	cells, err := b.decide(u, l, p, bk, t, decisions, &out.counts)
-	if err != nil {
-		return nil, fmt.Errorf("unit %s %d: %w", u.Family, u.Year, err)
-	}
+	cells := b.decide(u, l, p, bk, t, decisions, &out.counts)
 	for i := range cells {
 		if f := &cells[i].Figure; f.Indicator != "" {
 			out.methodology[f.Indicator] = f.MethodologyVersion

@@ -576,8 +576,11 @@ func TestLattice(t *testing.T) {
 		{Slice{Indicator: "waste_collected", Territory: commune, Period: q}, true, Slice{}},
 		{Slice{Indicator: "headcount", Territory: commune, Period: q}, false, Slice{Indicator: "headcount", Territory: commune, Period: y}},
 		{Slice{Indicator: "headcount", Territory: metropole, Period: y, Cut: calculation.ByOrganisationClass}, true, Slice{}},
-		{Slice{Indicator: "headcount", Territory: commune, Period: y, Cut: calculation.ByOrganisationClass}, false,
-			Slice{Indicator: "headcount", Territory: place(t, "ctm-villeurbanne"), Period: y, Cut: calculation.ByOrganisationClass}},
+		{
+			Slice{Indicator: "headcount", Territory: commune, Period: y, Cut: calculation.ByOrganisationClass},
+			false,
+			Slice{Indicator: "headcount", Territory: place(t, "ctm-villeurbanne"), Period: y, Cut: calculation.ByOrganisationClass},
+		},
 		{Slice{Indicator: "headcount", Territory: commune, Period: y, Cut: calculation.Disaggregation("sex")}, false, Slice{Indicator: "headcount", Territory: commune, Period: y}},
 		{Slice{Indicator: "headcount", Territory: commune, Period: impact.YearPeriod(2026)}, false, Slice{}},
 		{Slice{ImpactType: "environment", Territory: commune, Period: y}, true, Slice{}},

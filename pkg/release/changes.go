@@ -74,7 +74,7 @@ func Changes(from, to *Set, after Place) (iter.Seq2[CellChange, Place], error) {
 			if x == nil && y == nil {
 				return
 			}
-			o := 0
+			var o int
 			switch {
 			case x == nil:
 				o = 1

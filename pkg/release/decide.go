@@ -10,7 +10,7 @@ import (
 )
 
 // decide makes the cells of a unit from what may be shown.
-func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisions []disclosure.Decision, counts *impact.ReleaseCounts) ([]Cell, error) {
+func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisions []disclosure.Decision, counts *impact.ReleaseCounts) []Cell {
 	verdict := make(map[address]int, len(decisions))
 	for i := range decisions {
 		verdict[bk.tracks[t.tracks[i]].at] = i
@@ -67,7 +67,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 		case kept:
 			now = *before
 			now.Figure.Vintage = b.lattice.vintage // its territory is in force in both
-			now.Figure.Additive = false // the figures around it may have moved
+			now.Figure.Additive = false            // the figures around it may have moved
 		default:
 			if hidden {
 				withhold(&now)
@@ -83,7 +83,7 @@ func (b *builder) decide(u Unit, l *layout, p *past, bk *book, t *table, decisio
 			tr.now, tr.shown, tr.reason, tr.against = -1, -1, "", ""
 		}
 	}
-	return cells, nil
+	return cells
 }
 
 // fewest is the least number of organisations a count by impact type shows.

@@ -141,13 +141,7 @@ func (b *book) fact(f fact) int32 {
 // sum gives the place of a sum, which it owns from then on.
 func (b *book) sum(s disclosure.Sum) int32 {
 	slices.SortFunc(s.Terms, func(a, b disclosure.Term) int { return int(a.Fact) - int(b.Fact) })
-	h := uint64(14695981039346656037) + uint64(yes(s.People))
-	for _, t := range s.Terms {
-		for _, n := range [...]uint64{uint64(t.Fact), uint64(t.Num), uint64(t.Den)} {
-			h = (h ^ n) * 0x9e3779b97f4a7c15
-			h ^= h >> 29
-		}
-	}
+	h := hashSum(&s)
 	for _, i := range b.sumAt[h] {
 		if o := &b.sums[i]; o.People == s.People && slices.Equal(o.Terms, s.Terms) {
 			return i

@@ -32,7 +32,7 @@ type bucket struct {
 // Figures gives the cells a query selects, in the order of a cube. Cells that do
 // not exist give no figure, or with IncludeEmpty one without value (O; Q for
 // what is never released). Errors: disclosure_uncontrolled_slice, as a
-// *calculation.UncontrolledSlice; vintage_not_released; validation_failed for
+// *calculation.UncontrolledSliceError; vintage_not_released; validation_failed for
 // codes the reference data does not have.
 func (s *Set) Figures(q calculation.Query) (*calculation.Result, error) {
 	sel, err := s.plan(q)
@@ -313,7 +313,7 @@ func (s *Set) uncontrolled(q calculation.Query, why []impact.Text) error {
 	for _, w := range why {
 		fr, en = append(fr, w.FR), append(en, w.EN)
 	}
-	return &calculation.UncontrolledSlice{
+	return &calculation.UncontrolledSliceError{
 		Refusal: &impact.Error{
 			Kind: impact.Invalid, Code: "disclosure_uncontrolled_slice",
 			Detail: impact.Text{

@@ -279,9 +279,9 @@ func scan(cells []Cell, q calculation.Query) (out []calculation.Figure) {
 	return out
 }
 
-func refused(t testing.TB, err error) *calculation.UncontrolledSlice {
+func refused(t testing.TB, err error) *calculation.UncontrolledSliceError {
 	t.Helper()
-	u, ok := errors.AsType[*calculation.UncontrolledSlice](err)
+	u, ok := errors.AsType[*calculation.UncontrolledSliceError](err)
 	if !ok {
 		t.Fatalf("refused otherwise: %v", err)
 	}
@@ -701,7 +701,7 @@ func TestSetAvailable(t *testing.T) {
 		t.Error("a type that does not exist")
 	}
 	_, err = s.Available(calculation.Query{Filters: []calculation.Filter{{Dimension: calculation.ByOrganisation, Codes: []string{"x"}}}})
-	refused(t, err)
+	_ = refused(t, err)
 }
 
 func TestNewSetRefuses(t *testing.T) {

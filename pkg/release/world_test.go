@@ -169,12 +169,22 @@ var told = []struct {
 	code   impact.IndicatorCode
 	period impact.Granularity
 }{
-	{"waste_collected", impact.Quarter}, {"waste_reused", impact.Quarter}, {"waste_recycled", impact.Quarter}, {"waste_energy_recovered", impact.Quarter},
-	{"headcount", impact.Year}, {"women", impact.Year}, {"jobs_created_net", impact.Year},
-	{"insertion_exits", impact.Quarter}, {"durable_exits", impact.Quarter},
-	{"staff_departures", impact.Year}, {"mean_headcount", impact.Year},
-	{"employee_satisfaction", impact.Year}, {"employee_satisfaction_answers", impact.Year},
-	{"nps_promoters", impact.Year}, {"nps_detractors", impact.Year}, {"nps_answers", impact.Year},
+	{"waste_collected", impact.Quarter},
+	{"waste_reused", impact.Quarter},
+	{"waste_recycled", impact.Quarter},
+	{"waste_energy_recovered", impact.Quarter},
+	{"headcount", impact.Year},
+	{"women", impact.Year},
+	{"jobs_created_net", impact.Year},
+	{"insertion_exits", impact.Quarter},
+	{"durable_exits", impact.Quarter},
+	{"staff_departures", impact.Year},
+	{"mean_headcount", impact.Year},
+	{"employee_satisfaction", impact.Year},
+	{"employee_satisfaction_answers", impact.Year},
+	{"nps_promoters", impact.Year},
+	{"nps_detractors", impact.Year},
+	{"nps_answers", impact.Year},
 	{"pay_ratio", impact.Year},
 }
 

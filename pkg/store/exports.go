@@ -139,10 +139,10 @@ func (s *Store) keepExportBytes(ctx context.Context, content string, in io.Reade
 	buffer := make([]byte, exportPiece)
 	for ordinal := 0; ; ordinal++ {
 		n, err := io.ReadFull(in, buffer)
-		if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !last {
 			return err
 		}
-		last := err != nil
 		if n > 0 || ordinal == 0 {
 			row := exportPieceRow{content, ordinal, bytes.Clone(buffer[:n])}
 			err := s.transact(ctx, func(ctx context.Context, _ *txn) error {

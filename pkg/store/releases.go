@@ -356,7 +356,7 @@ func (s *Store) publish(ctx context.Context, t *txn, p impact.Principal, row *re
 	if row.Number != last+1 {
 		return after, notIn(row, "a été prise de vitesse par une autre", "was overtaken by another one", "Écartez cette candidate et préparez-en une autre.", "Discard this candidate and prepare another one.")
 	}
-	if a := before.Audited; a.Units > 0 && !a.Passed() {
+	if !before.AuditPassed() {
 		return after, notIn(row, "n'a pas passé l'audit du secret statistique", "did not pass the audit of disclosure control",
 			"Ne la publiez pas : lisez son audit, signalez-le, écartez-la.", "Do not publish it: read its audit, report it, discard it.")
 	}

@@ -206,17 +206,15 @@ func TestUnitsOfReleasesAreImmutable(t *testing.T) {
 		same := unit("a", 2024, strings.Repeat("a,2024\n", 100), "ledger")
 		published(t, s, same, unit("a", 2025, "one\n", "ledger one"))
 		second := published(t, s, same, unit("a", 2025, "two\n", "ledger two"))
-		driver, source, ok := "pgx", url, true
-		if source, ok = strings.CutPrefix(url, "sqlite:"); ok {
-			driver = "sqlite"
-		} else {
-			source = url
+		driver, source := "pgx", url
+		if path, ok := strings.CutPrefix(url, "sqlite:"); ok {
+			driver, source = "sqlite", path
 		}
 		db, err := sql.Open(driver, source)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer db.Close()
+		defer func() { _ = db.Close() }()
 		count := func(table string) (n int) {
 			t.Helper()
 			if err := db.QueryRow(`SELECT count(*) FROM ` + table).Scan(&n); err != nil {
