@@ -73,7 +73,7 @@ func (c *Catalogue) relations() []*relation {
 		out = append(out, r)
 	}
 	for _, ind := range c.indicators {
-		if !ind.Composed() || !ind.partOfWhole() {
+		if !ind.Composed() || !ind.PartOfWhole() {
 			continue
 		}
 		n, d := c.soleLeaf(ind.Numerator), c.soleLeaf(ind.Denominator)

@@ -466,7 +466,7 @@ func (row *rowCheck) checkFigure() {
 	if !row.r.View || row.r.Cells[0].Value == nil {
 		return
 	}
-	if n, d := row.facts.numerator, row.facts.denominator; n != nil && d != nil && ind.partOfWhole() {
+	if n, d := row.facts.numerator, row.facts.denominator; n != nil && d != nil && ind.PartOfWhole() {
 		part, whole := row.r.Cells[slices.Index(row.facts.leaves, n)].Value, row.r.Cells[slices.Index(row.facts.leaves, d)].Value
 		if *part > *whole {
 			row.fault("/components/numerator", partExceedsWhole(part.String(), string(n.Code), string(d.Code)))
@@ -505,9 +505,9 @@ func (row *rowCheck) roundsTo(sent, computed Quantity) bool {
 	return err == nil && r == computed
 }
 
-// partOfWhole tells that the numerator is a part of the denominator: a quotient
+// PartOfWhole tells that the numerator is a part of the denominator: a quotient
 // that cannot pass 1, sent as its two parts.
-func (i *Indicator) partOfWhole() bool {
+func (i *Indicator) PartOfWhole() bool {
 	return !i.Derived && i.Form == Quotient && i.Max != nil && *i.Max == One && i.Scale == One
 }
 

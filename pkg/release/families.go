@@ -26,11 +26,41 @@ type sameThing struct {
 	parts []impact.IndicatorCode
 }
 
-// identities holds by definition. Inequalities (a part is at most its whole)
-// and balances that tolerate a difference (waste collected and its outlets) are
-// not identities: they tell nothing exact.
+// identities holds by definition. Balances that tolerate a difference (waste
+// collected and its outlets) are not identities: they tell nothing exact. That a
+// part is at most its whole tells a lot: see wholeOf.
 var identities = []sameThing{
 	{"dynamic_exits", []impact.IndicatorCode{"durable_exits", "transition_exits", "positive_exits"}},
+}
+
+// whole is a quotient whose numerators are parts of its denominator, for every
+// organisation: the checks refuse whatever breaks it.
+type whole struct {
+	key   impact.IndicatorKey
+	whole impact.IndicatorKey
+	parts []impact.IndicatorKey
+}
+
+// wholeOf reads the parts and the whole of an indicator; false when it has none.
+func wholeOf(cat *impact.Catalogue, ind *impact.Indicator) (w whole, ok bool) {
+	// Promoters less detractors: both are parts of the answers.
+	difference := ind.Form == impact.Difference && ind.Max != nil && *ind.Max == impact.One && ind.Scale == impact.One
+	if !ind.PartOfWhole() && !difference || len(ind.Denominator) != 1 {
+		return w, false
+	}
+	w.key = ind.Key
+	for i, code := range append([]impact.IndicatorCode{ind.Denominator[0]}, ind.Numerator...) {
+		part := cat.Indicator(code)
+		switch {
+		case part == nil || part.Composed() || part.Min == nil || *part.Min < 0:
+			return w, false
+		case i == 0:
+			w.whole = part.Key
+		default:
+			w.parts = append(w.parts, part.Key)
+		}
+	}
+	return w, len(w.parts) > 0
 }
 
 // Families parts the indicators of a catalogue, in the order of their codes.

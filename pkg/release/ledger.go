@@ -208,6 +208,7 @@ func (b *book) enter(cat *impact.Catalogue, l *layout, group func(id impact.Orga
 	}
 	slices.SortFunc(b.holders, func(a, b holder) int { return compareText(a.id, b.id) })
 	b.identify(cat, to)
+	b.complete(cat, to)
 }
 
 // tells tells that showing the cell tells sums.
@@ -274,6 +275,74 @@ func (b *book) identify(cat *impact.Catalogue, current []int32) {
 			if i := b.sum(disclosure.Sum{Terms: merged[k]}); !slices.Contains(b.same, i) {
 				b.same = append(b.same, i)
 			}
+		}
+	}
+}
+
+// complete writes down what is left of each whole beside its parts, as a fact of
+// its own that is never negative: where the parts are nearly all, whoever knows a
+// sum of parts knows that of wholes, and the reverse. A quotient of 1 tells that
+// of every contributor. What is left bears the key of the quotient.
+func (b *book) complete(cat *impact.Catalogue, current []int32) {
+	type key struct {
+		of      impact.IndicatorKey
+		pattern [5]uint64
+	}
+	var pattern []uint64
+	merged := map[key][]disclosure.Term{}
+	var order []key
+	at := map[fact]int32{}
+	for _, i := range current {
+		at[b.facts[i].place()] = i
+	}
+	for _, code := range b.indicators {
+		ind := cat.Indicator(code)
+		if ind == nil {
+			continue
+		}
+		w, ok := wholeOf(cat, ind)
+		if !ok || len(w.parts) > 4 {
+			continue
+		}
+		if pattern == nil {
+			pattern = b.patterns()
+		}
+		for _, i := range current {
+			if b.facts[i].indicator != w.whole {
+				continue
+			}
+			place, k := b.facts[i].place(), key{of: w.key}
+			k.pattern[0] = pattern[i]
+			left := b.facts[i]
+			left.indicator, left.signed = w.key, false
+			terms := []disclosure.Term{{Fact: i, Num: 1, Den: 1}}
+			for n, part := range w.parts {
+				place.indicator = part
+				p, ok := at[place]
+				if !ok {
+					break
+				}
+				k.pattern[n+1] = pattern[p]
+				left.value -= b.facts[p].value
+				terms = append(terms, disclosure.Term{Fact: p, Num: -1, Den: 1})
+			}
+			if len(terms) <= len(w.parts) || left.value < 0 {
+				continue // a part was not stated; or one is a draft, and nobody knows that it fits
+			}
+			if merged[k] == nil {
+				order = append(order, k)
+			}
+			merged[k] = append(merged[k], append(terms, disclosure.Term{Fact: b.fact(left), Num: -1, Den: 1})...)
+		}
+	}
+	known := make(map[int32]bool, len(b.same))
+	for _, i := range b.same {
+		known[i] = true
+	}
+	for _, k := range order {
+		if i := b.sum(disclosure.Sum{Terms: merged[k]}); !known[i] {
+			known[i] = true
+			b.same = append(b.same, i)
 		}
 	}
 }

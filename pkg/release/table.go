@@ -89,6 +89,7 @@ func (b *book) table(number impact.ReleaseNumber, rules disclosure.Rules, cat *i
 		return nil, err
 	}
 	b.atoms(&secrets)
+	b.rests(cat, order, &secrets)
 	t.Secrets = secrets.sums
 	return t, nil
 }
@@ -216,6 +217,60 @@ func (b *book) atoms(secrets *secretList) {
 	}
 	for _, a := range atoms {
 		secrets.add(a)
+	}
+}
+
+// rests are what is left of wholes beside their parts (see complete): in each
+// cell of the quotient, and in the finest sums.
+func (b *book) rests(cat *impact.Catalogue, order []int32, secrets *secretList) {
+	for _, at := range order {
+		tr := &b.tracks[at]
+		ind := cat.Indicator(tr.at.indicator)
+		if ind == nil || tr.now < 0 {
+			continue
+		}
+		w, ok := wholeOf(cat, ind)
+		sums := tr.states[tr.now].sums
+		if !ok || len(sums) != 2 {
+			continue
+		}
+		parts := map[fact]impact.Quantity{}
+		for _, t := range b.sums[sums[0]].Terms {
+			f := b.facts[t.Fact].place()
+			f.indicator = w.key
+			parts[f] += b.facts[t.Fact].value
+		}
+		rest := disclosure.Sum{People: b.sums[sums[1]].People}
+		for _, t := range b.sums[sums[1]].Terms {
+			f := b.facts[t.Fact].place()
+			f.indicator = w.key
+			f.value = b.facts[t.Fact].value - parts[f]
+			i, ok := b.factAt[f]
+			if !ok {
+				rest.Terms = nil
+				break
+			}
+			rest.Terms = append(rest.Terms, disclosure.Term{Fact: i, Num: t.Num, Den: t.Den})
+		}
+		slices.SortFunc(rest.Terms, func(a, b disclosure.Term) int { return int(a.Fact) - int(b.Fact) })
+		secrets.add(rest)
+	}
+	quotients := map[impact.IndicatorKey]bool{}
+	for _, code := range b.indicators {
+		if ind := cat.Indicator(code); ind != nil {
+			if _, ok := wholeOf(cat, ind); ok {
+				quotients[ind.Key] = true
+			}
+		}
+	}
+	for _, i := range b.same {
+		var rest disclosure.Sum
+		for _, t := range b.sums[i].Terms {
+			if quotients[b.facts[t.Fact].indicator] {
+				rest.Terms = append(rest.Terms, disclosure.Term{Fact: t.Fact, Num: 1, Den: 1})
+			}
+		}
+		secrets.add(rest)
 	}
 }
 
