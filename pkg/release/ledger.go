@@ -289,7 +289,12 @@ func (b *book) complete(cat *impact.Catalogue, current []int32) {
 		pattern [5]uint64
 	}
 	var pattern []uint64
-	merged := map[key][]disclosure.Term{}
+	type remains struct {
+		terms        []disclosure.Term
+		left         []fact
+		share, whole float64
+	}
+	merged := map[key]*remains{}
 	var order []key
 	at := map[fact]int32{}
 	for _, i := range current {
@@ -329,10 +334,16 @@ func (b *book) complete(cat *impact.Catalogue, current []int32) {
 			if len(terms) <= len(w.parts) || left.value < 0 {
 				continue // a part was not stated; or one is a draft, and nobody knows that it fits
 			}
-			if merged[k] == nil {
+			m := merged[k]
+			if m == nil {
+				m = &remains{}
+				merged[k] = m
 				order = append(order, k)
 			}
-			merged[k] = append(merged[k], append(terms, disclosure.Term{Fact: b.fact(left), Num: -1, Den: 1})...)
+			m.terms = append(m.terms, terms...)
+			m.left = append(m.left, left)
+			m.share += float64(left.value)
+			m.whole += float64(b.facts[i].value)
 		}
 	}
 	known := make(map[int32]bool, len(b.same))
@@ -340,7 +351,14 @@ func (b *book) complete(cat *impact.Catalogue, current []int32) {
 		known[i] = true
 	}
 	for _, k := range order {
-		if i := b.sum(disclosure.Sum{Terms: merged[k]}); !known[i] {
+		m := merged[k]
+		if m.share > m.whole/2 {
+			continue // there is room enough: it would narrow nothing, and cost as much
+		}
+		for _, f := range m.left {
+			m.terms = append(m.terms, disclosure.Term{Fact: b.fact(f), Num: -1, Den: 1})
+		}
+		if i := b.sum(disclosure.Sum{Terms: m.terms}); !known[i] {
 			known[i] = true
 			b.same = append(b.same, i)
 		}

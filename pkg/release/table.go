@@ -89,7 +89,9 @@ func (b *book) table(number impact.ReleaseNumber, rules disclosure.Rules, cat *i
 		return nil, err
 	}
 	b.atoms(&secrets)
-	b.rests(cat, order, &secrets)
+	if err := b.rests(cat, order, &secrets); err != nil {
+		return nil, err
+	}
 	t.Secrets = secrets.sums
 	return t, nil
 }
@@ -222,7 +224,7 @@ func (b *book) atoms(secrets *secretList) {
 
 // rests are what is left of wholes beside their parts (see complete): in each
 // cell of the quotient, and in the finest sums.
-func (b *book) rests(cat *impact.Catalogue, order []int32, secrets *secretList) {
+func (b *book) rests(cat *impact.Catalogue, order []int32, secrets *secretList) error {
 	for _, at := range order {
 		tr := &b.tracks[at]
 		ind := cat.Indicator(tr.at.indicator)
@@ -247,7 +249,10 @@ func (b *book) rests(cat *impact.Catalogue, order []int32, secrets *secretList) 
 			f.value = b.facts[t.Fact].value - parts[f]
 			i, ok := b.factAt[f]
 			if !ok {
-				rest.Terms = nil
+				var err error
+				if rest, err = less(b.sums[sums[1]], b.sums[sums[0]]); err != nil {
+					return err
+				}
 				break
 			}
 			rest.Terms = append(rest.Terms, disclosure.Term{Fact: i, Num: t.Num, Den: t.Den})
@@ -272,6 +277,7 @@ func (b *book) rests(cat *impact.Catalogue, order []int32, secrets *secretList) 
 		}
 		secrets.add(rest)
 	}
+	return nil
 }
 
 // known are the facts of the book as unknowns of groups.
