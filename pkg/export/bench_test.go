@@ -33,7 +33,9 @@ var only = impact.Release{Key: "one", Number: 1, State: impact.ReleasePublished,
 func (m *memory) PublicReleases(context.Context) ([]impact.Release, error) {
 	return []impact.Release{only}, nil
 }
+
 func (m *memory) ReleasesSeen(context.Context) (int64, error) { return 1, nil }
+
 func (m *memory) ReleaseUnits(context.Context, string) iter.Seq2[*release.Sealed, error] {
 	return func(yield func(*release.Sealed, error) bool) {
 		for i := range m.units {
@@ -42,6 +44,13 @@ func (m *memory) ReleaseUnits(context.Context, string) iter.Seq2[*release.Sealed
 			}
 		}
 	}
+}
+
+func (m *memory) UnitNames(context.Context, string) (names []release.Unit, err error) {
+	for i := range m.units {
+		names = append(names, m.units[i].Unit)
+	}
+	return names, nil
 }
 
 func (m *memory) Geometries(context.Context, []impact.TerritoryKey) (map[impact.TerritoryKey][]byte, error) {

@@ -28,8 +28,10 @@ type Store interface {
 	// ReleasesSeen changes when one of them does.
 	PublicReleases(context.Context) ([]impact.Release, error)
 	ReleasesSeen(context.Context) (int64, error)
-	// ReleaseUnits gives the units of a release by its key.
+	// ReleaseUnits gives the units of a release by its key, UnitNames their names
+	// alone.
 	ReleaseUnits(ctx context.Context, key string) iter.Seq2[*release.Sealed, error]
+	UnitNames(ctx context.Context, key string) ([]release.Unit, error)
 	Geometries(context.Context, []impact.TerritoryKey) (map[impact.TerritoryKey][]byte, error)
 
 	ExportFiles(context.Context, impact.ReleaseNumber) ([]impact.ExportFile, error)
@@ -237,14 +239,15 @@ func (x *Files) about(ctx context.Context, r *impact.Release) (*impact.Period, e
 	x.mu.Unlock()
 	if !ok {
 		first, last := 0, 0
-		for u, err := range x.Store.ReleaseUnits(ctx, r.Key) {
-			if err != nil {
-				return nil, err
+		units, err := x.Store.UnitNames(ctx, r.Key)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range units {
+			if first == 0 || u.Year < first {
+				first = u.Year
 			}
-			if first == 0 || u.Unit.Year < first {
-				first = u.Unit.Year
-			}
-			last = max(last, u.Unit.Year)
+			last = max(last, u.Year)
 		}
 		if first > 0 {
 			p = impact.Period{Start: impact.NewDate(first, time.January, 1), End: impact.NewDate(last, time.December, 31)}
