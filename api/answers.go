@@ -287,6 +287,9 @@ func (s *server) inForce(ctx context.Context, to *asking) bool {
 	if to.latest {
 		rel, err = s.Releases.Latest(ctx)
 	} else {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout) // it may have to be read again
+		defer cancel()
 		rel, err = s.Releases.Get(ctx, to.number)
 	}
 	if err != nil {

@@ -221,7 +221,8 @@ type front struct {
 }
 
 // ServeKept answers a reading of a release that was answered before; when there
-// was none it gives false and writes nothing.
+// was none it gives false and writes nothing. The context of the request need not
+// end: a release that has to be read again is waited for no longer than by others.
 func (f *front) ServeKept(w http.ResponseWriter, r *http.Request) bool {
 	c, r := f.s.begin(w, r)
 	return f.s.answerKept(c, r)

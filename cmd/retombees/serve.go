@@ -42,6 +42,7 @@ type serveCmd struct {
 	Follow          time.Duration `env:"RETOMBEES_FOLLOW" default:"100ms" help:"How often to look for what other replicas wrote."`
 	RequestTimeout  time.Duration `env:"RETOMBEES_REQUEST_TIMEOUT" default:"30s" help:"Longest time given to one request."`
 	AnswerCache     int64         `env:"RETOMBEES_ANSWER_CACHE" default:"64" placeholder:"MB" help:"Megabytes of answers of releases kept ready to be sent again, as they are and compressed. 0 keeps none."`
+	QuickAnswers    bool          `env:"RETOMBEES_QUICK_ANSWERS" default:"true" negatable:"" help:"Send kept answers straight from the connection, before the HTTP library reads the request. On by default; --no-quick-answers sends them the ordinary way, at about half the speed."`
 	ExportCache     string        `env:"RETOMBEES_EXPORT_CACHE" type:"path" placeholder:"FOLDER" help:"Folder of this process alone for export files that are being sent; it is emptied at the start. Default: a folder in the temporary files."`
 	ExportCacheSize int64         `env:"RETOMBEES_EXPORT_CACHE_SIZE" default:"1024" placeholder:"MB" help:"Megabytes of export files kept in that folder; the database holds them all."`
 	ImportLease     time.Duration `env:"RETOMBEES_IMPORT_LEASE" default:"15s" help:"How long an import is left to a process that gives no sign of life, before another one, or the same one started again, takes it up."`
@@ -131,8 +132,10 @@ func (c serveCmd) Run(w *world) (err error) {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(w.log.Handler(), slog.LevelWarn),
 	}
-	if kept, ok := handler.(quick.Handler); ok && c.AnswerCache > 0 {
-		listener = &quick.Listener{Listener: listener, Handler: kept, Now: w.now, Idle: server.IdleTimeout, Write: server.WriteTimeout}
+	answersOut := func(context.Context) error { return nil }
+	if kept, ok := handler.(quick.Handler); ok && c.QuickAnswers && c.AnswerCache > 0 {
+		l := &quick.Listener{Listener: listener, Handler: kept, Now: w.now, Idle: server.IdleTimeout, Write: server.WriteTimeout}
+		listener, answersOut = l, l.Wait
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
@@ -161,7 +164,10 @@ func (c serveCmd) Run(w *world) (err error) {
 	w.log.Info("stopping: no new request, running ones finish", "within", c.ShutdownTimeout)
 	ending, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), c.ShutdownTimeout)
 	defer cancel()
-	if err = server.Shutdown(ending); err != nil {
+	if err = server.Shutdown(ending); err == nil {
+		err = answersOut(ending)
+	}
+	if err != nil {
 		return errors.Join(fmt.Errorf("some requests did not finish in %s: %w", c.ShutdownTimeout, err), server.Close())
 	}
 	if err = p.noteKeyUses(ending); err != nil {

@@ -10,12 +10,15 @@ package quick
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +36,8 @@ type Listener struct {
 	Now     func() time.Time
 	// Idle and Write are the server's IdleTimeout and WriteTimeout.
 	Idle, Write time.Duration
+
+	postponed sync.WaitGroup // connections that close once their answer is out
 }
 
 // Accept waits for the next connection.
@@ -44,6 +49,22 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return &conn{Conn: c, l: l, remote: c.RemoteAddr().String()}, nil
 }
 
+// Wait returns when the answers that were on their way when the server was shut
+// down are out. It comes after http.Server.Shutdown, which knows nothing of them.
+func (l *Listener) Wait(ctx context.Context) error {
+	out := make(chan struct{})
+	go func() {
+		l.postponed.Wait()
+		close(out)
+	}()
+	select {
+	case <-out:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // conn is read by one goroutine at a time, as net/http does.
 type conn struct {
 	net.Conn
@@ -52,10 +73,14 @@ type conn struct {
 	// begun: net/http has read a request. other: something else than plain
 	// requests came, and all that follows is net/http's.
 	begun, other bool
-	extended     time.Time // of the deadlines
-	out          []byte
+	// The deadlines are those we set at extended, unless net/http set its own
+	// since.
+	ours     atomic.Bool
+	extended time.Time
 
-	writing sync.Mutex // held while an answer goes out
+	mu sync.Mutex
+	// busy: an answer is on its way. closing: it is the last one.
+	busy, closing bool
 }
 
 // Read is called by net/http for its next request, or for one byte while a
@@ -89,42 +114,110 @@ func (c *conn) Read(p []byte) (int, error) {
 // ReadFrom lets files go out without being copied.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) { return io.Copy(c.Conn, r) }
 
-// Close waits until an answer on its way is out: a server that stops closes
-// connections that wait for a request.
-func (c *conn) Close() error {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	return c.Conn.Close()
+// CloseWrite lets net/http take leave before it closes, so that a refusal is
+// read by who is still sending.
+func (c *conn) CloseWrite() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return w.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
-func (c *conn) answer(r *http.Request) (bool, error) {
+// What net/http sets goes before what we set.
+
+func (c *conn) SetDeadline(t time.Time) error {
+	c.ours.Store(false)
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.ours.Store(false)
+	return c.Conn.SetReadDeadline(t)
+}
+
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.ours.Store(false)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// Close is called by a server that stops on connections that wait for a request,
+// one after the other: an answer on its way goes out, and is not waited for here.
+func (c *conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.busy {
+		return c.Conn.Close()
+	}
+	if !c.closing {
+		c.closing = true
+		c.l.postponed.Add(1)
+	}
+	return nil
+}
+
+// done closes the connection when it was asked to meanwhile, and tells so.
+func (c *conn) done() (closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = false
+	if !c.closing {
+		return false
+	}
+	c.closing = false
+	_ = c.Conn.Close() // nobody is there to be told
+	c.l.postponed.Done()
+	return true
+}
+
+func (c *conn) answer(r *http.Request) (answered bool, err error) {
+	c.mu.Lock()
+	c.busy = true
+	c.mu.Unlock()
+	defer func() {
+		if c.done() && err == nil {
+			err = net.ErrClosed
+		}
+	}()
 	w := answer{header: make(http.Header, 24)}
 	if !c.l.Handler.ServeKept(&w, r) {
 		return false, nil
 	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	now := c.l.Now()
-	if now.Sub(c.extended) > time.Second {
-		c.extended = now
-		if err := c.Conn.SetReadDeadline(now.Add(c.l.Idle)); err != nil {
-			return true, err
-		}
-		if err := c.Conn.SetWriteDeadline(now.Add(c.l.Write)); err != nil {
-			return true, err
-		}
-	}
-	c.out = w.appendHead(c.out[:0], now)
-	var err error
-	if len(w.body) <= whole {
-		c.out = append(c.out, w.body...)
-		_, err = c.Conn.Write(c.out)
-	} else {
-		parts := net.Buffers{c.out, w.body}
-		_, err = parts.WriteTo(c.Conn)
-	}
-	return true, err
+	return true, c.send(&w, r.Method == http.MethodHead)
 }
+
+func (c *conn) send(w *answer, head bool) error {
+	now := c.l.Now()
+	if !c.ours.Load() || now.Sub(c.extended) > time.Second {
+		c.extended = now
+		if err := errors.Join(c.Conn.SetReadDeadline(now.Add(c.l.Idle)), c.Conn.SetWriteDeadline(now.Add(c.l.Write))); err != nil {
+			return err
+		}
+		c.ours.Store(true)
+	}
+	c.mu.Lock()
+	last := c.closing
+	c.mu.Unlock()
+	if last {
+		w.header.Set("Connection", "close")
+	}
+	out := buffers.Get().(*[]byte)
+	defer buffers.Put(out)
+	*out = w.appendHead((*out)[:0], now, head)
+	if head {
+		w.body = nil
+	}
+	if len(w.body) <= whole {
+		*out = append(*out, w.body...)
+		_, err := c.Conn.Write(*out)
+		return err
+	}
+	parts := net.Buffers{*out, w.body}
+	_, err := parts.WriteTo(c.Conn)
+	return err
+}
+
+// buffers are not kept by connections, which may be many and silent.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
 
 // whole is the size up to which copying a body costs less than sending it apart.
 const whole = 16 << 10
@@ -155,7 +248,16 @@ func (a *answer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func (a *answer) appendHead(dst []byte, now time.Time) []byte {
+// appendHead writes the head. The length of a body is counted, not believed, and
+// no value ends its line: what follows an answer is the next one.
+func (a *answer) appendHead(dst []byte, now time.Time, head bool) []byte {
+	a.WriteHeader(http.StatusOK)
+	if a.status == http.StatusNotModified || a.status == http.StatusNoContent {
+		a.body = nil
+		delete(a.header, "Content-Length")
+	} else if n, err := strconv.Atoi(a.header.Get("Content-Length")); !head && (err != nil || n != len(a.body)) {
+		a.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	}
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(a.status), 10)
 	dst = append(dst, ' ')
@@ -164,6 +266,9 @@ func (a *answer) appendHead(dst []byte, now time.Time) []byte {
 	dst = now.UTC().AppendFormat(dst, http.TimeFormat)
 	for name, values := range a.header {
 		for _, v := range values {
+			if strings.ContainsAny(v, "\r\n") {
+				v = strings.NewReplacer("\r", " ", "\n", " ").Replace(v)
+			}
 			dst = append(dst, "\r\n"...)
 			dst = append(dst, name...)
 			dst = append(dst, ": "...)
@@ -223,7 +328,7 @@ func parse(b []byte) *http.Request {
 		lower := low[:len(name)]
 		switch {
 		case string(lower) == "host":
-			if hosts++; hosts > 1 || value == "" || strings.ContainsAny(value, " \t/\\@,") {
+			if hosts++; hosts > 1 || !host(value) {
 				return nil
 			}
 			r.Host = value
@@ -243,6 +348,17 @@ func parse(b []byte) *http.Request {
 		return nil
 	}
 	return r
+}
+
+// host tells that s is a name or an address, and perhaps a port.
+func host(s string) bool {
+	for i := range len(s) {
+		c := s[i]
+		if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("-._:[]", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func token(s string) bool {
