@@ -50,15 +50,16 @@ events { worker_connections 256; }
 http {
 	access_log off; client_body_temp_path %[2]s/body; proxy_temp_path %[2]s/proxy; fastcgi_temp_path %[2]s/f; uwsgi_temp_path %[2]s/u; scgi_temp_path %[2]s/s;
 	proxy_cache_path %[2]s/cache keys_zone=api:10m;
+	upstream retombees { server %[4]s; keepalive 4; keepalive_requests 20; }
 	server {
 		listen %[3]s;
 		location / {
-			proxy_pass %[4]s; proxy_http_version 1.1; proxy_set_header Connection "";
-			proxy_cache api; proxy_cache_lock on; proxy_cache_revalidate on;
+			proxy_pass http://retombees; proxy_http_version 1.1; proxy_set_header Connection "";
+			proxy_cache api; proxy_cache_lock on; proxy_cache_revalidate on; proxy_cache_bypass $http_x_past_the_cache;
 			add_header X-Cache $upstream_cache_status always;
 		}
 	}
-}`, user, dir, address, w.server.URL), 0o600))
+}`, user, dir, address, strings.TrimPrefix(w.server.URL, "http://")), 0o600))
 	cmd := exec.Command(program, "-p", dir, "-c", conf, "-e", filepath.Join(dir, "error.log"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
 	var said bytes.Buffer
@@ -184,6 +185,27 @@ func TestASharedCacheChangesNothing(t *testing.T) {
 	if hits < len(asks)/2 {
 		t.Errorf("%d hits of %d", hits, 2*len(asks))
 	}
+
+	// Past the cache, on the connections that it keeps alive.
+	through := int64(0)
+	asks = slices.DeleteFunc(asks, func(a ask) bool { return a.by != w.anonymous || !a.kept })
+	for i := range 200 {
+		a := asks[i%len(asks)]
+		req, _ := a.by.request(t, a.method, a.path, a.body, a.h...)
+		want := w.send(t, req)
+		req, _ = a.by.request(t, a.method, a.path, a.body, append(slices.Clone(a.h), header{"X-Past-The-Cache", "1"})...)
+		req.URL.Host = front.Host
+		before := p.quick.n.Load()
+		got := w.send(t, req)
+		through += p.quick.n.Load() - before
+		if got.status != want.status || !bytes.Equal(masked(got.body), masked(want.body)) {
+			t.Errorf("%s past the cache: %d %s, and without: %d %s", name(a), got.status, got.body, want.status, want.body)
+		}
+	}
+	if through == 0 {
+		t.Error("no answer was quick")
+	}
+	t.Logf("%d answers were quick", through)
 }
 
 // masked forgets what differs between two requests for the same thing.

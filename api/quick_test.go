@@ -175,7 +175,7 @@ func (r requests) plain() string {
 	add(5, "Accept-Language", "en")
 	add(50, "Accept-Encoding", "gzip", "zstd", "gzip, zstd", "gzip;q=0.5, zstd;q=0.4", "gzip;q=0, zstd;q=0", "identity", "br", "*", "*;q=0", "identity;q=0", "x-gzip", "GZIP", "gzip;q=1.5", "")
 	add(5, "Accept-Encoding", "zstd")
-	add(40, "If-None-Match", append([]string{"*", `"x"`, `W/"x", "y"`, "", "x", `"`, ","}, r.tags...)...)
+	add(40, "If-None-Match", append([]string{"*", "*", "*", "*", "*", "*", "*", " * ", `"x"`, `W/"x", "y"`, "", "x", `"`, ","}, r.tags...)...)
 	add(10, "If-None-Match", r.tags...)
 	add(15, "If-Modified-Since", "Mon, 01 Jan 2001 00:00:00 GMT", "Fri, 31 Dec 2100 00:00:00 GMT", "x")
 	add(70, "X-Forwarded-For", "192.0.2.1", "192.0.2.2", "192.0.2.3, 10.0.0.1", "192.0.2.9, 192.0.2.4", "10.0.0.1, 10.0.0.2", "2001:db8::1", "[2001:db8::2]:80", "unknown", "", "x, 192.0.2.5", "192.0.2.6:1234", "192.0.2.7,", strings.Repeat("10.0.0.1,", 20)+"192.0.2.8")
@@ -291,7 +291,7 @@ func TestTheQuickWayChangesNothing(t *testing.T) {
 	statuses := map[string]int{}
 	alike := func(plain []string, pieces ...string) bool {
 		t.Helper()
-		clock.Add(5)
+		clock.Add(4)
 		want := even(twins[1].raw(t, plain, pieces...))
 		for _, line := range statusLine.FindAllString(want, -1) {
 			statuses[line[9:]]++
@@ -359,12 +359,19 @@ func TestTheQuickWayFollowsReleases(t *testing.T) {
 	var clock atomic.Int64
 	clock.Store(now().Unix())
 	x := p.twins(t, &clock)[0]
-	c, err := net.Dial("tcp", x.address)
-	must(t, err)
-	defer c.Close()
-	in := bufio.NewReader(c)
+	var c net.Conn
+	var in *bufio.Reader
+	connect := func() {
+		var err error
+		c, err = net.Dial("tcp", x.address)
+		must(t, err)
+		t.Cleanup(func() { _ = c.Close() })
+		in = bufio.NewReader(c)
+	}
+	connect()
 	ask := func(query, tag string) (status int, release string) {
 		time.Sleep(settling)
+		clock.Add(5)
 		_, err := fmt.Fprintf(c, "GET %s%s HTTP/1.1\r\nHost: a\r\nIf-None-Match: %s\r\n\r\n", strings.Replace(both2025, "aggregates?", "aggregates.csv?", 1), query, tag)
 		must(t, err)
 		resp, err := http.ReadResponse(in, nil)
@@ -378,6 +385,21 @@ func TestTheQuickWayFollowsReleases(t *testing.T) {
 		_, _ = ask(query, `"x"`)
 		_, _ = ask(query, second)
 	}
+	// quickly gives a connection that is quick.
+	quickly := func() {
+		t.Helper()
+		for range 20 {
+			connect()
+			_, _ = ask("&release=1", `"x"`)
+			time.Sleep(20 * settling)
+			before := x.quick.n.Load()
+			if _, _ = ask("&release=1", `"x"`); x.quick.n.Load() > before {
+				return
+			}
+		}
+		t.Fatal("no connection is quick")
+	}
+	quickly()
 	before := x.quick.n.Load()
 	for range 3 {
 		if status, tag := ask("", `"x"`); status != 200 || tag != second {
@@ -408,10 +430,12 @@ func TestTheQuickWayFollowsReleases(t *testing.T) {
 			}
 		}
 	}
+	quickly()
 	state(impact.ReleasePublished)
 	if status, tag := ask("", second); status != 304 || tag != second {
 		t.Errorf("%d %s", status, tag)
 	}
+	quickly()
 	p.publish(t)
 	if status, tag := ask("", second); status != 200 || !strings.HasPrefix(tag, `W/"3-`) {
 		t.Errorf("after a publication: %d %s", status, tag)

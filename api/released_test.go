@@ -120,6 +120,7 @@ func (s *shelf) At(_ context.Context, t time.Time) (*frozen, error) {
 type publisher struct {
 	*world
 	shelf *shelf
+	quick *counting
 }
 
 func (w *world) publisher(t testing.TB) *publisher {
@@ -129,7 +130,8 @@ func (w *world) publisher(t testing.TB) *publisher {
 	h, err := api.New(w.config)
 	must(t, err)
 	w.server = httptest.NewUnstartedServer(h)
-	w.server.Listener = &quick.Listener{Listener: w.server.Listener, Handler: h.(quick.Handler), Now: now, Idle: time.Minute, Write: time.Minute}
+	p.quick = &counting{Handler: h.(quick.Handler)}
+	w.server.Listener = &quick.Listener{Listener: w.server.Listener, Handler: p.quick, Now: now, Idle: time.Minute, Write: time.Minute}
 	w.server.Start()
 	t.Cleanup(w.server.Close)
 	return p
