@@ -284,7 +284,11 @@ func (s *server) nearest(path string) string {
 			candidates = append(candidates, candidate)
 		}
 	}
-	return impact.Suggest(trimmed, slices.Values(candidates))
+	near := impact.Suggest(trimmed, slices.Values(candidates))
+	if strings.HasPrefix(trimmed, "/v1/") && !strings.HasPrefix(near, "/v1/") {
+		return ""
+	}
+	return near
 }
 
 func uriTooLong() error {

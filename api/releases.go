@@ -147,7 +147,7 @@ func (c *call) namedTag(r *impact.Release) string {
 func (s *server) getRelease(c *call) error {
 	r, err := s.ReleaseStore.Release(c.r.Context(), c.principal, c.param("id"))
 	if err != nil {
-		return err
+		return missing(err, impact.Text{FR: "Cette publication n'existe pas, ou vous n'y avez pas accès.", EN: "This release does not exist, or you may not see it."})
 	}
 	return s.showRelease(c, &r)
 }

@@ -76,7 +76,11 @@ func explain(err error) string {
 	}
 	lines := []string{e.Detail.In(impact.English), e.Hint.In(impact.English)}
 	for _, f := range e.Faults {
-		lines = append(lines, f.Pointer+" "+f.Detail.In(impact.English)+" "+f.Hint.In(impact.English))
+		line := f.Detail.In(impact.English) + " " + f.Hint.In(impact.English)
+		if f.Pointer != "" {
+			line = strings.TrimPrefix(f.Pointer, "/") + ": " + line
+		}
+		lines = append(lines, line)
 	}
 	said := lines[:0]
 	for _, l := range lines {

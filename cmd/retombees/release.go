@@ -350,7 +350,7 @@ func (c releaseAuditCmd) Run(w *world) (err error) {
 	}
 	switch a := r.Audited; {
 	case a.Units == 0:
-		return errors.New("it was not audited")
+		return errors.New("nobody audited it, so no reason is known (those of the demonstration are not audited); `retombees release build` audits what it makes")
 	case !a.Passed():
 		return exit(3, errors.New("the auditor recovered secrets from it"))
 	}

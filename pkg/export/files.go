@@ -140,7 +140,7 @@ func (x *Files) find(ctx context.Context, n impact.ReleaseNumber) (*impact.Relea
 func withdrawn(r *impact.Release) error {
 	e := &impact.Error{
 		Kind: impact.Gone, Code: "release_withdrawn",
-		Detail: impact.Text{FR: fmt.Sprintf("La publication %d a été retirée. %s", r.Number, r.Reason.FR), EN: fmt.Sprintf("Release %d was withdrawn. %s", r.Number, r.Reason.In(impact.English))},
+		Detail: impact.Text{FR: fmt.Sprintf("La publication %d a été retirée. Motif : %s", r.Number, r.Reason.FR), EN: fmt.Sprintf("Release %d was withdrawn. Reason: %s", r.Number, r.Reason.In(impact.English))},
 		Hint:   impact.Text{FR: "Lisez la dernière publication, sans @ dans l'adresse.", EN: "Read the latest release, without @ in the address."},
 	}
 	if r.Successor != 0 {

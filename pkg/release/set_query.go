@@ -2,6 +2,7 @@ package release
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/grandlyon/retombees/pkg/calculation"
@@ -285,7 +286,9 @@ func (s *Set) readPeriods(q calculation.Query, sel *selection, object func(fr, e
 	case !some:
 		object("rien n'est publié pour des périodes de cette durée", "nothing is released for periods of that length")
 	case open:
-		object("la publication ne contient pas encore "+q.Periods[0].String(), "the release does not hold "+q.Periods[0].String()+" yet")
+		days := strconv.Itoa(s.release.Embargo)
+		object("la publication ne contient pas encore "+q.Periods[0].String()+", une période y entrant "+days+" jours après sa fin",
+			"the release does not hold "+q.Periods[0].String()+" yet, since a period comes in "+days+" days after its end")
 	}
 }
 

@@ -346,6 +346,9 @@ func (s *Store) publish(ctx context.Context, t *txn, p impact.Principal, row *re
 	if err != nil {
 		return after, err
 	}
+	if row.State == impact.ReleaseBuilding {
+		return after, notIn(row, "est encore en préparation", "is still being built", "Attendez qu'elle soit prête : GET /v1/releases dit où elle en est.", "Wait until it is ready: GET /v1/releases tells how far it is.")
+	}
 	if row.State != impact.ReleaseCandidate {
 		return after, notIn(row, "n'est pas une candidate", "is not a candidate", "Seule une candidate se publie : POST /v1/releases en prépare une.", "Only a candidate is published: POST /v1/releases prepares one.")
 	}
