@@ -209,6 +209,10 @@ func (r *Release) AuditPassed() bool {
 	return a.Skipped || a.Units == r.Counts.Units && (a.Units == 0 || a.Passed())
 }
 
+// PublishesItself tells that it may be published when nobody decides: a secret
+// the auditor could not settle waits for a person.
+func (r *Release) PublishesItself() bool { return r.AuditPassed() && r.Audited.Unsettled == 0 }
+
 // Public tells that everyone may know of the release.
 func (r *Release) Public() bool {
 	return r.State == ReleasePublished || r.State == ReleaseWithdrawn

@@ -30,3 +30,14 @@ func TestOnlyWhatWasAuditedIsPublished(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatTheAuditorCouldNotSettleWaitsForAPerson(t *testing.T) {
+	r := impact.Release{Counts: impact.ReleaseCounts{Units: 2}, Audited: impact.AuditCounts{Units: 2, Secrets: 9}}
+	if !r.PublishesItself() {
+		t.Error("nothing stands in the way")
+	}
+	r.Audited.Unsettled = 1
+	if r.PublishesItself() || !r.AuditPassed() {
+		t.Error("a person, and nobody else, decides")
+	}
+}

@@ -166,7 +166,7 @@ func (s *Store) FinishRelease(ctx context.Context, job *impact.ReleaseJob, made 
 		if err == nil {
 			after, err = row.release()
 		}
-		if err == nil && row.State == impact.ReleaseCandidate && row.Publish != 0 && after.AuditPassed() {
+		if err == nil && row.State == impact.ReleaseCandidate && row.Publish != 0 && after.PublishesItself() {
 			after, err = s.publish(ctx, t, impact.Principal{Client: row.RequestedBy}, &row)
 		}
 		if err == nil {
