@@ -124,10 +124,11 @@ func compareText[T ~string](a, b T) int {
 
 // Released tells that figures of the kind may be shown. Order statistics and
 // counts of distinct persons are not: they are somebody's own figure, and no
-// sum protects them.
+// sum protects them. Nor are means of answers: a mean at the end of its scale
+// tells everybody's, and the ends of scales are not known here.
 func Released(k impact.MeasureKind) bool {
 	switch k {
-	case impact.Distinct, impact.Dispersion, impact.Score:
+	case impact.Distinct, impact.Dispersion, impact.Score, impact.SurveyMean:
 		return false
 	}
 	return true
