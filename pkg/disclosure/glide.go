@@ -9,7 +9,7 @@ import "math"
 // left of the way.
 func (b *block) glide(left float64) float64 {
 	g, n, m := b.glider, len(b.glider.vars), b.m
-	for range 6 {
+	for range 20 {
 		for k, c := range g.vars {
 			g.size[k] = b.reachOf(c)
 			g.goal[k] = g.size[k] * b.cost[c]
