@@ -3,6 +3,7 @@ package api_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -101,7 +102,7 @@ func (x *twin) raw(t testing.TB, plain []string, pieces ...string) []byte {
 	t.Helper()
 	c, err := net.Dial("tcp", x.address)
 	must(t, err)
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	var out bytes.Buffer
 	in := bufio.NewReader(io.TeeReader(c, &out))
@@ -114,7 +115,8 @@ func (x *twin) raw(t testing.TB, plain []string, pieces ...string) []byte {
 		if err != nil {
 			t.Fatalf("%s: %q is answered by %v", x.name, s, err)
 		}
-		if _, err = io.Copy(io.Discard, resp.Body); err != nil || in.Buffered() > 0 {
+		_, err = io.Copy(io.Discard, resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil || in.Buffered() > 0 {
 			t.Fatalf("%s: %q is answered by too few or too many bytes: %v", x.name, s, err)
 		}
 		if resp.Close {
@@ -248,7 +250,7 @@ func (r requests) odd() string {
 			case 0:
 				b[i] = byte(r.IntN(256))
 			case 1:
-				b = slices.Insert(b, i, byte(r.of("\r", "\n", " ", "\t", "\x00", ":", "\u00ff", "/", ",")[0]))
+				b = slices.Insert(b, i, r.of("\r", "\n", " ", "\t", "\x00", ":", "\u00ff", "/", ",")[0])
 			case 2:
 				b = slices.Delete(b, i, i+1)
 			}
@@ -377,7 +379,7 @@ func TestTheQuickWayFollowsReleases(t *testing.T) {
 		resp, err := http.ReadResponse(in, nil)
 		must(t, err)
 		_, err = io.Copy(io.Discard, resp.Body)
-		must(t, err)
+		must(t, errors.Join(err, resp.Body.Close()))
 		return resp.StatusCode, resp.Header.Get("ETag")
 	}
 	_, second := ask("", `"x"`)

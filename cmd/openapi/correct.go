@@ -221,6 +221,9 @@ func correctResponses(path string, responses object) error {
 		} else {
 			codes++
 			for mediaType, c := range content {
+				if len(content) == 1 && mediaType == "application/geo+json" {
+					continue // the annotation is about it, and nothing else
+				}
 				c.(object)["schema"] = schemaFor(mediaType, c.(object)["schema"])
 				if c.(object)["schema"] == nil {
 					delete(c.(object), "schema")
