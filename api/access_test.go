@@ -162,5 +162,5 @@ func TestNarrowTokenStaysNarrow(t *testing.T) {
 	}
 	refused(t, x.get(t, "/v1/observations"), 403, "insufficient_scope")
 	refused(t, x.post(t, "/v1/observations", `{}`), 403, "insufficient_scope")
-	refused(t, x.get(t, "/v1/aggregates"), 403, "insufficient_scope")
+	refused(t, x.get(t, "/v1/aggregates?release=live&indicator=insertion_hours&territory=metropole-200046977&period=2024&organisation="+string(w.atelier.ID)), 403, "insufficient_scope")
 }

@@ -284,6 +284,7 @@ func TestEveryTypeShowsItsResource(t *testing.T) {
 			t.Fatalf("%d %s", a.status, a.body)
 		}
 	}
+	w.candidate(t, object{"publish": true})
 	reference := w.config.Catalogue.Reference()
 	reference.Version += "-next"
 	reference.Indicators, reference.Territories = slices.Clone(reference.Indicators), slices.Clone(reference.Territories)
