@@ -27,7 +27,7 @@ build: ## build the static binary bin/retombees
 
 .PHONY: test
 test: postgres nginx glpk ## run every test, on SQLite and on a throw-away PostgreSQL
-	go test ./...
+	go test -timeout 30m ./...
 
 .PHONY: test-race
 test-race: postgres nginx glpk ## the same with the race detector (needs a C compiler)

@@ -87,8 +87,8 @@ func (a *archive) add(o *out, number impact.ReleaseNumber) {
 				a.t.Fatal(err)
 			}
 			i := slices.IndexFunc(made, func(m calculation.Made) bool { return slices.Equal(m.Codes, f.Codes) })
-			if i < 0 || len(made[i].Sums) == 0 {
-				continue
+			if i < 0 || len(made[i].Sums) == 0 || !Released(made[i].Kind) {
+				continue // a kind that no release shows tells nothing
 			}
 			sums := e.sums(made[i].Sums)
 			at := addressOf(f, c.Cut)
