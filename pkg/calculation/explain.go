@@ -31,7 +31,7 @@ func (c *Cube) Explain(q Query) (*Explanation, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	if len(q.Indicators) != 1 || q.Rows() != 1 {
-		return nil, notOneCell()
+		return nil, NotOneCell()
 	}
 	q.IncludeEmpty, q.KeepRefused = true, true
 	p, err := c.plan(q)
@@ -45,7 +45,7 @@ func (c *Cube) Explain(q Query) (*Explanation, error) {
 		return nil, err
 	}
 	if len(res.Figures) != 1 {
-		return nil, notOneCell()
+		return nil, NotOneCell()
 	}
 	ind := c.layout.indicators[p.lines[0]]
 	x := &Explanation{
@@ -109,7 +109,8 @@ func compareKeys(a, b impact.CellKey) int {
 		comparePeriods(a.Period, b.Period), cmp.Compare(a.Cut, b.Cut))
 }
 
-func notOneCell() error {
+// NotOneCell refuses an explanation of several figures, or of none.
+func NotOneCell() error {
 	return &impact.Error{
 		Kind: impact.Invalid, Code: "not_one_cell",
 		Detail: impact.Text{
@@ -117,8 +118,8 @@ func notOneCell() error {
 			EN: "An explanation is about one figure: one indicator, one territory, one period.",
 		},
 		Hint: impact.Text{
-			FR: "Précisez aussi le qualificatif (qualifier) quand l'indicateur en sépare les valeurs.",
-			EN: "Give the qualifier too where the indicator keeps its values apart.",
+			FR: "Précisez aussi le qualificatif (qualifiers), ou un seul code de la dimension, quand il sépare les valeurs.",
+			EN: "Give the qualifiers too, or one code of the dimension, where they keep values apart.",
 		},
 	}
 }

@@ -224,26 +224,13 @@ func compareUnits(a, b Unit) int {
 // inherit finds which earlier units each unit goes on with: the one of its
 // name; and when the reference data moved, those that held its indicators.
 func (b *builder) inherit(holder map[string]string, wanted map[Unit]bool) error {
-	moved := false
-	for i, u := range b.in.Earlier {
-		if holder[u.Family] != u.Family {
-			moved = true
-		}
-		if i > 0 {
-			continue
-		}
-		old, err := b.in.Before(u)
+	moved := slices.ContainsFunc(b.in.Earlier, func(u Unit) bool { return holder[u.Family] != u.Family })
+	if len(b.in.Earlier) > 0 { // all of them were made with one reference
+		h, fits, there, err := b.headerOf(b.in.Earlier[0])
 		if err != nil {
 			return err
 		}
-		if old == nil {
-			continue
-		}
-		if h, _, fits, err := readHeader(old.Ledger); err != nil {
-			return err
-		} else if !fits || h.reference != b.lattice.reference() {
-			moved = true
-		}
+		moved = moved || there && (!fits || h.reference != b.lattice.reference())
 	}
 	for _, u := range b.in.Earlier {
 		if !moved {
@@ -251,16 +238,12 @@ func (b *builder) inherit(holder map[string]string, wanted map[Unit]bool) error 
 			b.former[u] = append(b.former[u], u)
 			continue
 		}
-		old, err := b.in.Before(u)
+		h, _, there, err := b.headerOf(u)
 		if err != nil {
 			return err
 		}
-		if old == nil {
+		if !there {
 			continue
-		}
-		h, _, _, err := readHeader(old.Ledger)
-		if err != nil {
-			return err
 		}
 		heirs := map[string]bool{}
 		if f := holder[u.Family]; f != "" {
@@ -278,6 +261,17 @@ func (b *builder) inherit(holder map[string]string, wanted map[Unit]bool) error 
 		}
 	}
 	return nil
+}
+
+// headerOf reads the ledger of an earlier unit as far as its header; there is
+// none of a unit that was not kept.
+func (b *builder) headerOf(u Unit) (h header, fits, there bool, err error) {
+	old, err := b.in.Before(u)
+	if err != nil || old == nil {
+		return h, false, false, err
+	}
+	h, _, fits, err = readHeader(old.Ledger)
+	return h, fits, true, err
 }
 
 func (b *builder) waived(id impact.OrganisationID) bool { return b.in.Waived != nil && b.in.Waived(id) }

@@ -16,7 +16,7 @@ import (
 // The query must give exactly one cell, else the error code is not_one_cell.
 func (s *Set) Explain(q calculation.Query) (*calculation.Explanation, error) {
 	if len(q.Indicators) != 1 || q.Rows() != 1 {
-		return nil, notOneCell()
+		return nil, calculation.NotOneCell()
 	}
 	q.IncludeEmpty = true
 	sel, err := s.plan(q)
@@ -28,7 +28,7 @@ func (s *Set) Explain(q calculation.Query) (*calculation.Explanation, error) {
 		return nil, err
 	}
 	if len(res.Figures) != 1 {
-		return nil, notOneCell()
+		return nil, calculation.NotOneCell()
 	}
 	f := res.Figures[0]
 	ind := sel.lines[0].indicator
@@ -116,20 +116,6 @@ func (s *Set) inForceBefore(n impact.ReleaseNumber) impact.ReleaseNumber {
 		}
 	}
 	return 0
-}
-
-func notOneCell() error {
-	return &impact.Error{
-		Kind: impact.Invalid, Code: "not_one_cell",
-		Detail: impact.Text{
-			FR: "L'explication porte sur un seul chiffre : un indicateur, un territoire, une période.",
-			EN: "An explanation is about one figure: one indicator, one territory, one period.",
-		},
-		Hint: impact.Text{
-			FR: "Précisez aussi le qualificatif (qualifiers), ou un seul code de la dimension, quand il sépare les valeurs.",
-			EN: "Give the qualifiers too, or one code of the dimension, where they keep values apart.",
-		},
-	}
 }
 
 // Available tells which indicators, territories, periods and codes have at least
